@@ -1,0 +1,104 @@
+"""Checkpoints: Orbax behind one small class."""
+
+import json
+import pathlib
+from types import TracebackType
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from gan.errors import RunError
+
+_KEEP = 3
+
+
+class Checkpoints:
+    """The checkpoints of one run, each a step's state, config and metrics in one folder.
+
+    Used in a `with` block, at whose end the last asynchronous save is finished. Leaving without it
+    would lose that save.
+
+    Args:
+      workdir: The run's folder; checkpoints are in `workdir/checkpoints/<step>`.
+    """
+
+    def __init__(self, workdir: str | pathlib.Path):
+        self._folder = pathlib.Path(workdir).absolute() / "checkpoints"
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(max_to_keep=_KEEP, create=True),
+            item_names=("state", "config", "metrics"),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._manager.close()
+
+    def latest_step(self) -> int | None:
+        """The newest saved step, or None."""
+        return self._manager.latest_step()
+
+    def all_steps(self) -> list[int]:
+        """Every saved step, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: Any, config: dict[str, Any], metrics: dict[str, float]) -> None:
+        """Saves in the background; the state's arrays may be donated as soon as this returns."""
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                config=ocp.args.JsonSave(config),
+                metrics=ocp.args.JsonSave(metrics),
+            ),
+        )
+
+    def wait(self) -> None:
+        """Waits for the save under way; raises what went wrong in it."""
+        self._manager.wait_until_finished()
+
+    def config(self, step: int) -> dict[str, Any]:
+        """The config with which a step was saved."""
+        path = self._folder / str(step) / "config" / "metadata"
+        return json.loads(path.read_text())
+
+    def restore(self, step: int, target: Any) -> Any:
+        """The state of a step.
+
+        Args:
+          step: One of `all_steps()`.
+          target: A tree of `jax.ShapeDtypeStruct`, with shardings, like the saved state.
+
+        Raises:
+          RunError: where the saved state has another structure, shapes or types.
+        """
+        saved = self._manager.item_metadata(step)["state"]
+        if (difference := _difference(saved, target)) is not None:
+            raise RunError(f"checkpoint {self._folder / str(step)}: {difference}")
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        return self._manager.restore(step, args=args)["state"]
+
+
+def _difference(saved: Any, target: Any) -> str | None:
+    """The first thing in which a saved tree differs from what is to be restored, in words."""
+
+    def leaves(tree: Any) -> dict[str, Any]:
+        paths = jax.tree_util.tree_flatten_with_path(tree)[0]
+        return {
+            jax.tree_util.keystr(path, simple=True, separator="."): (leaf.shape, str(leaf.dtype))
+            for path, leaf in paths
+        }
+
+    there, wanted = leaves(saved), leaves(target)
+    for name in sorted(there.keys() | wanted.keys()):
+        if there.get(name) != wanted.get(name):
+            return f"{name} is {there.get(name)} there and {wanted.get(name)} in this run"
+    return None

@@ -1,0 +1,50 @@
+"""What every command line shares: `--config` with overrides, and errors as one line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from gan.errors import RunError, UsageError
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs a command line: exit code 0, 2 for misuse, 1 for a failure, 130 for Ctrl-C."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no greetings from TensorFlow,
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which only writes event files here
+    program = sys.argv[0].rpartition("/")[2]
+    try:
+        main(sys.argv[1:])
+    except UsageError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except RunError as error:
+        print(f"{program}: failed: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def parse_with_overrides(
+    parser: argparse.ArgumentParser, argv: Sequence[str]
+) -> tuple[argparse.Namespace, dict[str, str]]:
+    """Parses a command line in which `--config.KEY=VALUE` or `--config.KEY VALUE` changes a key.
+
+    Returns:
+      The parsed flags, and the overrides by key.
+    """
+    plain, overrides = [], {}
+    rest = list(argv)
+    while rest:
+        item = rest.pop(0)
+        if not item.startswith("--config."):
+            plain.append(item)
+            continue
+        key, equals, value = item.removeprefix("--config.").partition("=")
+        if not equals:
+            if not rest:
+                parser.error(f"{item}: a value is missing")
+            value = rest.pop(0)
+        overrides[key] = value
+    return parser.parse_args(plain), overrides

@@ -1,0 +1,84 @@
+"""Batches as a pure function of (seed, index): nothing to save, nothing to rewind on resume.
+
+The examples of a run are one endless row: epoch after epoch, each a permutation of the dataset.
+Batch k is the places k B to (k + 1) B - 1 of that row, so that every epoch shows each example once
+and no tail is dropped. The permutation is computed place by place, on the device: a Feistel network
+over the next power of four, walked until it lands inside the dataset.
+
+Reference: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002 (cycle walking).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan.data.dataset import Batch, to_float
+from gan.sharding import split_batch
+
+_ROUNDS = 8
+
+
+def batch_at(
+    examples: jax.Array, labels: jax.Array, batch_size: int, seed: int, index: jax.Array | int
+) -> Batch:
+    """Batch number `index` of the run with this seed.
+
+    Args:
+      examples: The whole dataset on the device, `[N, ...]`.
+      labels: `[N]`.
+      batch_size: B.
+      seed: Of the run.
+      index: From 0.
+    """
+    places = indices_at(len(examples), batch_size, seed, index)  # [B]
+    return Batch(
+        examples=split_batch(to_float(examples[places])),
+        labels=split_batch(labels[places]),
+        index=jnp.asarray(index, jnp.int32),
+    )
+
+
+def indices_at(size: int, batch_size: int, seed: int, index: jax.Array | int) -> jax.Array:
+    """Which examples of a dataset of `size` make up batch number `index`: int32 `[B]`."""
+    if size * batch_size >= 2**32:
+        raise ValueError(f"{size} examples in batches of {batch_size}: the product must be < 2**32")
+    index = jnp.asarray(index, jnp.uint32)
+    # index B + j = (index // N) N B + (index % N) B + j, without overflow.
+    rest = (index % size) * np.uint32(batch_size) + jnp.arange(batch_size, dtype=jnp.uint32)
+    epoch = (index // size) * np.uint32(batch_size) + rest // size
+    return permute(rest % size, size, _mix(epoch ^ _mix(np.uint32(seed % 2**32)))).astype(jnp.int32)
+
+
+def permute(places: jax.Array, size: int, key: jax.Array) -> jax.Array:
+    """Sends places in [0, size) to places in [0, size), one to one for each key.
+
+    Args:
+      places: uint32, any shape.
+      size: At most 2**32.
+      key: uint32, of the shape of `places`; each key is a permutation of its own.
+    """
+    half = max(1, ((size - 1).bit_length() + 1) // 2)  # bits on each side
+    mask = np.uint32(2**half - 1)
+
+    def feistel(x: jax.Array) -> jax.Array:
+        left, right = x >> half, x & mask
+        for turn in range(_ROUNDS):
+            noise = _mix(right ^ _mix(key + np.uint32(turn * 0x9E3779B9 % 2**32)))
+            left, right = right, left ^ (noise & mask)
+        return (left << half) | right
+
+    def outside(x: jax.Array) -> jax.Array:
+        return jnp.any(x >= size)
+
+    def walk(x: jax.Array) -> jax.Array:
+        return jnp.where(x >= size, feistel(x), x)
+
+    return jax.lax.while_loop(outside, walk, feistel(places))
+
+
+def _mix(x: jax.Array | np.uint32) -> jax.Array:
+    """Mixes the 32 bits of each number (the finalizer of MurmurHash3, by Austin Appleby)."""
+    x = jnp.asarray(x, jnp.uint32)
+    x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)

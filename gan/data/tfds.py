@@ -1,0 +1,70 @@
+"""Image datasets that TensorFlow Datasets has prepared, read without TensorFlow where it can be."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from gan.data.dataset import DATASETS, Dataset, Examples
+from gan.errors import UsageError
+
+
+@DATASETS.register("mnist")
+def mnist(split: str = "train", *, data_dir: str | None = None) -> Dataset:
+    """Grey 28x28 handwritten digits of ten classes (LeCun et al., 1998): 60,000 to train on."""
+    return _dataset("mnist", split, data_dir)
+
+
+@DATASETS.register("cifar10")
+def cifar10(split: str = "train", *, data_dir: str | None = None) -> Dataset:
+    """Colour 32x32 photos of ten classes (Krizhevsky, 2009): 50,000 to train on."""
+    return _dataset("cifar10", split, data_dir)
+
+
+def _dataset(name: str, split: str, data_dir: str | None) -> Dataset:
+    """One split of a dataset that TFDS knows.
+
+    Args:
+      name: TFDS's name of it.
+      split: TFDS's words for a part, such as `"train"` or `"train[:1000]"`.
+      data_dir: Where TFDS prepared it; None is TFDS's own default.
+    """
+    import tensorflow_datasets as tfds
+
+    data_dir = os.path.expanduser(data_dir or os.path.join("~", "tensorflow_datasets"))
+    builder = tfds.builder(name, data_dir=data_dir)
+    features = builder.info.features
+    return Dataset(
+        name,
+        shape=tuple(features["image"].shape),
+        num_classes=features["label"].num_classes,
+        load=lambda: _load(builder, split),
+    )
+
+
+def _load(builder: Any, split: str) -> Examples:
+    """All records of a split. Nothing is downloaded."""
+    if not builder.info.splits:
+        raise UsageError(
+            f"dataset {builder.name}: not prepared in data_dir {builder._data_dir_root}; with a network "
+            f"this prepares it: tfds build {builder.name} --data_dir={builder._data_dir_root} "
+            f"--file_format=array_record"
+        )
+    try:
+        records = list(_records(builder, split))
+    except ValueError as error:
+        known = ", ".join(builder.info.splits)
+        raise UsageError(f"dataset {builder.name}: no split {split!r}; known: {known}") from error
+    return Examples(
+        np.stack([record["image"] for record in records]),  # [N, H, W, C]
+        np.array([record["label"] for record in records], np.int32),
+    )
+
+
+def _records(builder: Any, split: str) -> Any:
+    """array_record files are read without TensorFlow, the older tfrecord ones are not."""
+    import tensorflow_datasets as tfds
+
+    if builder.info.file_format is tfds.core.FileFormat.ARRAY_RECORD:
+        return builder.as_data_source(split)
+    return tfds.as_numpy(builder.as_dataset(split))

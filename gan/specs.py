@@ -1,0 +1,289 @@
+"""Specs: every part of a run that has a name is chosen by one line of text.
+
+A spec is `name`, `name(arguments)` or a chain `name(...) | name(...)`; arguments are Python literals
+or specs themselves:
+
+    optimistic_adam(2e-4, b1=0.5)
+    clip_by_global_norm(1.0) | adam(cosine_decay_schedule(2e-4, 50_000))
+
+The text is parsed, never evaluated. A `Registry` maps names to the functions or classes that make
+the part; their signatures are the only place where arguments, defaults and types are written down.
+"""
+
+import ast
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from gan.errors import UsageError, nearest
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One name with its arguments, each a literal or a `Spec`."""
+
+    name: str
+    args: tuple[Any, ...] = ()
+    kwargs: tuple[tuple[str, Any], ...] = ()
+
+
+def parse(text: str) -> tuple[Spec, ...]:
+    """Parses a spec into its chain: one `Spec`, or one for each link between `|`.
+
+    >>> parse("sgd(0.1, momentum=-0.5)")
+    (Spec(name='sgd', args=(0.1,), kwargs=(('momentum', -0.5),)),)
+
+    Raises:
+      UsageError: where the text is not a spec.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        message = "'name' or 'name(arguments)' is accepted"
+        raise UsageError(f"{text!r} is not a spec: {message}") from error
+    links: list[ast.expr] = []
+    while isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.BitOr):
+        links.append(tree.right)
+        tree = tree.left
+    return tuple(_spec(link, text) for link in (tree, *reversed(links)))
+
+
+def _spec(node: ast.expr, text: str) -> Spec:
+    if isinstance(node, ast.Name):
+        return Spec(node.id)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        keywords = [(keyword.arg, _value(keyword.value, text)) for keyword in node.keywords]
+        if all(name is not None for name, _ in keywords):
+            args = tuple(_value(arg, text) for arg in node.args)
+            return Spec(node.func.id, args, tuple((str(name), value) for name, value in keywords))
+    part = ast.unparse(node)
+    raise UsageError(f"{text!r}: {part!r} is not 'name' or 'name(arguments)'")
+
+
+def _value(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Name | ast.Call):
+        return _spec(node, text)
+    if isinstance(node, ast.Tuple | ast.List):
+        return tuple(_value(element, text) for element in node.elts)
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError) as error:
+        part = ast.unparse(node)
+        raise UsageError(f"{text!r}: {part!r} is not a literal or a spec") from error
+
+
+class Registry(Generic[T]):
+    """The parts of one kind, by name.
+
+    Attributes:
+      kind: What a part is called in messages, such as `"loss"`.
+      product: The type of a finished part; a link of another type (a schedule among the optimizers)
+        can be an argument but not the part itself.
+      context: Parameters that the program passes to every maker that names them; a spec cannot.
+      chain: Joins the links of `a | b`; without it a chain is refused.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        product: Any = object,
+        *,
+        context: Sequence[str] = (),
+        chain: Callable[..., T] | None = None,
+    ):
+        self.kind = kind
+        self.product = product
+        self.context = tuple(context)
+        self.chain = chain
+        self._makers: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[F], F]:
+        """A decorator that adds the maker of `name`."""
+
+        def add(maker: F) -> F:
+            self._makers[name] = maker
+            return maker
+
+        return add
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._makers))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._makers
+
+    def maker(self, name: str) -> Callable[..., Any]:
+        """The function or class behind `name`.
+
+        Raises:
+          UsageError: for an unknown name.
+        """
+        if name not in self._makers:
+            hint = nearest(name, self._makers)
+            raise UsageError(f"unknown {self.kind} {name!r}{hint or '; known: ' + self._names()}")
+        return self._makers[name]
+
+    def parameters(self, name: str) -> dict[str, inspect.Parameter]:
+        """The parameters that a spec of `name` may set."""
+        parameters = inspect.signature(self.maker(name)).parameters
+        flax_internal = ("parent", "name")  # of every linen module
+        hidden = self.context + (flax_internal if "parent" in parameters else ())
+        return {key: value for key, value in parameters.items() if key not in hidden}
+
+    def usage(self, name: str) -> str:
+        """The signature as a user types it: `adam(learning_rate, b1=0.9, ...)`."""
+        shown = []
+        for parameter in self.parameters(name).values():
+            default = parameter.default
+            if isinstance(default, Callable):  # type: ignore[arg-type]
+                default = getattr(default, "__name__", type(default).__name__)
+            has_default = parameter.default is not inspect.Parameter.empty
+            star = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else ""
+            shown.append(star + parameter.name + (f"={default!r}" if has_default else ""))
+        return f"{name}({', '.join(shown)})" if shown else name
+
+    def build(self, text: str, **context: Any) -> T:
+        """Makes the part that the spec asks for.
+
+        Args:
+          text: The spec.
+          **context: Values for the `context` parameters.
+
+        Raises:
+          UsageError: for an unknown name or argument, a missing argument, a value of the wrong type
+            or one that the maker itself refuses.
+        """
+        links = [self._build(spec, context) for spec in parse(text)]
+        for link, spec in zip(links, parse(text), strict=True):
+            if not isinstance(link, self.product):
+                raise UsageError(f"{spec.name!r} is a part of an {self.kind}, not one by itself")
+        if len(links) == 1:
+            return links[0]
+        if self.chain is None:
+            raise UsageError(f"{text!r}: a {self.kind} is one part, without '|'")
+        return self.chain(*links)
+
+    def _build(self, spec: Spec, context: Mapping[str, Any]) -> Any:
+        maker = self.maker(spec.name)
+        parameters = self.parameters(spec.name)
+        usage = self.usage(spec.name)
+        for name, _ in spec.kwargs:
+            if name not in parameters:
+                hint = nearest(name, parameters)
+                raise UsageError(f"{spec.name}: unknown argument {name!r}{hint or f'; it is {usage}'}")
+        signature = inspect.Signature(
+            [
+                # What only the context sets leaves no gap: the rest may then be given by position.
+                parameter.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+                if parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+                else parameter
+                for parameter in parameters.values()
+            ]
+        )
+        try:
+            bound = signature.bind(*spec.args, **dict(spec.kwargs))
+        except TypeError as error:
+            raise UsageError(f"{spec.name}: {error}; it is {usage}") from error
+
+        hints = _hints(maker)
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        for name, value in bound.arguments.items():
+            kind = parameters[name].kind
+            hint = hints.get(name, Any)
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                args += [self._argument(spec, name, item, hint, context) for item in value]
+            else:
+                kwargs[name] = self._argument(spec, name, value, hint, context)
+        accepted = inspect.signature(maker).parameters
+        kwargs |= {name: value for name, value in context.items() if name in accepted}
+        try:
+            return maker(*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{spec.name}: {error}") from error
+
+    def _argument(
+        self, spec: Spec, name: str, value: Any, hint: Any, context: Mapping[str, Any]
+    ) -> Any:
+        given = value
+        value = self._resolve(value, context)
+        if not matches(value, hint):
+            shown = repr(given.name) if isinstance(given, Spec) else repr(given)
+            raise UsageError(f"{spec.name}: {name} must be {type_name(hint)}, given {shown}")
+        return value
+
+    def _resolve(self, value: Any, context: Mapping[str, Any]) -> Any:
+        if isinstance(value, Spec):
+            return self._build(value, context)
+        if isinstance(value, tuple):
+            return tuple(self._resolve(item, context) for item in value)
+        return value
+
+    def _names(self) -> str:
+        return ", ".join(self)
+
+
+def _hints(maker: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a maker's parameters; of a class, those of its fields."""
+    target = maker.__init__ if inspect.isclass(maker) else maker  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(target)
+    except NameError:  # a forward reference that only a type checker can follow
+        return {}
+
+
+def matches(value: Any, hint: Any) -> bool:
+    """Whether a value fits an annotation, as far as a spec or a config key can tell."""
+    if hint is Any or isinstance(hint, TypeVar | str):
+        return True
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(matches(value, arg) for arg in args)
+    if origin is typing.Literal:
+        return value in args
+    if origin is typing.Annotated:
+        return matches(value, args[0])
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is None or hint is type(None):
+        return value is None
+    if origin is tuple or (inspect.isclass(origin) and issubclass(origin, Sequence)):
+        if not isinstance(value, tuple | list):
+            return False
+        if origin is tuple and args and args[-1] is not Ellipsis:
+            return len(value) == len(args) and all(map(matches, value, args))
+        return all(matches(item, args[0]) for item in value) if args else True
+    if hint is typing.Callable or (inspect.isclass(origin) and issubclass(origin, Callable)):  # type: ignore[arg-type]
+        return callable(value)
+    checked = origin or hint
+    return isinstance(value, checked) if inspect.isclass(checked) else True
+
+
+def type_name(hint: Any) -> str:
+    """An annotation in words, for messages."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        names = [type_name(arg) for arg in args]
+        if "complex" in names:  # JAX's ArrayLike
+            names = [name for name in names if name not in _NUMBERS] + ["float"]
+        return " or ".join(dict.fromkeys(names))
+    if origin is typing.Literal:
+        return " or ".join(map(repr, args))
+    if origin is tuple or (inspect.isclass(origin) and issubclass(origin, Sequence)):
+        return "a tuple of " + type_name(args[0]) if args else "a tuple"
+    if hint is typing.Callable or (inspect.isclass(origin) and issubclass(origin, Callable)):  # type: ignore[arg-type]
+        return "a schedule"
+    if hint is type(None):
+        return "None"
+    return getattr(hint, "__name__", str(hint))
+
+
+_NUMBERS = ("Array", "ndarray", "bool", "number", "int", "float", "complex", "TypedNdArray")

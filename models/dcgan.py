@@ -1,0 +1,133 @@
+"""DCGAN: a pyramid of strided convolutions.
+
+Radford et al., "Unsupervised Representation Learning with DCGANs", ICLR 2016.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from gan.models.layers import Conv, ConvTranspose
+from gan.models.registry import DISCRIMINATORS, GENERATORS
+
+_init = nn.initializers.normal(0.02)
+_MAX_WIDENING = 8
+
+
+@GENERATORS.register("dcgan")
+class DCGANGenerator(nn.Module):
+    """Latents to images: doubles the resolution until it is reached.
+
+    Attributes:
+      shape: (H, W, C) of an image; H = W is 28, or 4 times a power of two.
+      num_classes: Of the dataset.
+      width: Channels before the last layer; they double with each halving of the resolution.
+      batch_norm: Whether each layer but the last is batch-normalised.
+      conditional: Whether an embedding of the label is appended to the latents.
+    """
+
+    shape: tuple[int, int, int]
+    num_classes: int
+    width: int = 64
+    batch_norm: bool = True
+    conditional: bool = False
+
+    def __post_init__(self) -> None:
+        _blocks(self.shape)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, latents: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
+        """`[B, Z]` to `[B, H, W, C]` in [-1, 1]."""
+
+        def activate(x: jax.Array) -> jax.Array:
+            if self.batch_norm:
+                x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+            return nn.relu(x)
+
+        blocks = _blocks(self.shape)
+        base = self.shape[0] >> blocks
+        channels = _channels(self.width, blocks)
+        bias = not self.batch_norm  # batch normalisation brings its own
+        x = latents
+        if self.conditional:
+            x = jnp.concatenate([x, nn.Embed(self.num_classes, x.shape[-1])(labels)], axis=-1)
+        x = nn.Dense(base * base * channels[-1], use_bias=bias, kernel_init=_init)(x)
+        x = activate(x.reshape(-1, base, base, channels[-1]))
+        for features in channels[-2::-1]:
+            x = ConvTranspose(features, (4, 4), use_bias=bias, kernel_init=_init)(x)
+            x = activate(x)  # [B, 2H, 2W, features]
+        x = ConvTranspose(self.shape[-1], (4, 4), kernel_init=_init)(x)
+        return nn.tanh(x)
+
+
+@DISCRIMINATORS.register("dcgan")
+class DCGANDiscriminator(nn.Module):
+    """Images to logits: halves the resolution down to 4x4 (7x7 for 28).
+
+    Attributes:
+      shape: (H, W, C) of an image; H = W is 28, or 4 times a power of two.
+      num_classes: Of the dataset.
+      width: Channels of the first layer; they double with each halving of the resolution.
+      norm: `"none"`; `"batch"` normalisation of each layer but the first, as in the paper; or
+        `"spectral"` normalisation of each layer (Miyato et al., ICLR 2018).
+      conditional: Whether the label is judged too, by projection (Miyato and Koyama, ICLR 2018).
+    """
+
+    shape: tuple[int, int, int]
+    num_classes: int
+    width: int = 64
+    norm: Literal["none", "batch", "spectral"] = "none"
+    conditional: bool = False
+
+    def __post_init__(self) -> None:
+        _blocks(self.shape)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
+        """`[B, H, W, C]` in [-1, 1] to `[B]`."""
+
+        def layer(module: nn.Module, x: jax.Array) -> jax.Array:
+            if self.norm == "spectral":
+                return nn.SpectralNorm(module)(x, update_stats=train)
+            return module(x)  # type: ignore[operator, no-any-return]
+
+        x = examples
+        for i, features in enumerate(_channels(self.width, _blocks(self.shape))):
+            normalised = self.norm == "batch" and i > 0
+            conv = Conv(
+                features,
+                (4, 4),
+                (2, 2),
+                ((1, 1), (1, 1)),
+                use_bias=not normalised,
+                kernel_init=_init,
+            )
+            x = layer(conv, x)  # [B, H / 2, W / 2, features]
+            if normalised:
+                x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+            x = nn.leaky_relu(x, 0.2)
+        features = x.reshape(len(x), -1)  # [B, F]
+        logits = layer(nn.Dense(1, kernel_init=_init), features)[:, 0]
+        if self.conditional:
+            embedding = nn.Embed(self.num_classes, features.shape[-1], embedding_init=_init)(labels)
+            logits += jnp.sum(embedding * features, axis=-1)
+        return logits
+
+
+def _blocks(shape: tuple[int, ...]) -> int:
+    """How often the resolution is halved."""
+    halvings = {28: 2} | {4 * 2**i: i for i in range(1, 9)}
+    if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in halvings:
+        sizes = ", ".join(map(str, sorted(halvings)))
+        data = " x ".join(map(str, shape))
+        raise ValueError(f"makes square images of {sizes} pixels; one example here is {data}")
+    return halvings[shape[0]]
+
+
+def _channels(width: int, blocks: int) -> list[int]:
+    """Channels from the image's side inwards."""
+    return [width * min(2**i, _MAX_WIDENING) for i in range(blocks)]

@@ -1,0 +1,43 @@
+"""Draws samples from a trained generator.
+
+    python scripts/sample.py --workdir runs/digits --num_images 64 --seed 0 --output samples.png
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from gan import cli
+
+
+def main(argv: Sequence[str]) -> None:
+    """Flags in, one call."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="the run's folder")
+    parser.add_argument(
+        "--output", default="samples.png", help="a .png grid, or an .npy or .npz with the arrays"
+    )
+    parser.add_argument("--num_images", type=int, default=64, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="of the latents")
+    parser.add_argument("--step", type=int, help="of the checkpoint; the newest by default")
+    parser.add_argument(
+        "--weights", choices=("average", "raw"), default="average", help="of the generator"
+    )
+    flags = parser.parse_args(argv)
+
+    from gan.trainers.sampling import sample
+
+    step = sample(
+        flags.workdir,
+        flags.output,
+        num_images=flags.num_images,
+        seed=flags.seed,
+        weights=flags.weights,
+        step=flags.step,
+    )
+    print(f"{flags.output}: {flags.num_images} samples of {flags.workdir} at step {step}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

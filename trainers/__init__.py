@@ -1,0 +1,1 @@
+"""Ways to run a training: `experiment` what is trained, `train_step` the step, `loop` the loop."""

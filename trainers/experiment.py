@@ -1,0 +1,151 @@
+"""From a config to the parts it names: all of them built and checked before any work is done."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from gan.averaging import AVERAGING, Averaging
+from gan.config import TrainConfig
+from gan.data import DATASETS, Dataset
+from gan.dynamics import DYNAMICS, Dynamics
+from gan.errors import UsageError
+from gan.games import AdversarialGame
+from gan.losses import LOSSES
+from gan.models import DISCRIMINATORS, GENERATORS
+from gan.optimizers import OPTIMIZERS
+from gan.players import ROLES, Pair, PlayerState, pairwise
+from gan.regularizers import REGULARIZERS
+from gan.sharding import MESHES, replicated
+from gan.specs import Registry
+from gan.state import GANState, stream_key
+
+T = TypeVar("T")
+
+REGISTRIES: dict[str, Registry[Any]] = {
+    "dataset": DATASETS,
+    "generator": GENERATORS,
+    "discriminator": DISCRIMINATORS,
+    "loss": LOSSES,
+    "regularizers": REGULARIZERS,
+    "generator_optimizer, discriminator_optimizer": OPTIMIZERS,
+    "dynamics": DYNAMICS,
+    "averaging": AVERAGING,
+    "mesh": MESHES,
+}
+"""Config keys, and what their specs can name."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The parts of a run, as its config names them."""
+
+    config: TrainConfig
+    dataset: Dataset
+    game: AdversarialGame
+    optimizers: Pair[optax.GradientTransformation]
+    dynamics: Dynamics
+    averaging: Averaging
+    mesh: Mesh
+
+    def init(self) -> GANState:
+        """The state before the first step, a pure function of the seed."""
+
+        def player(
+            optimizer: optax.GradientTransformation, networks: tuple[Any, Any]
+        ) -> PlayerState:
+            params, variables = networks
+            return PlayerState(params, variables, optimizer.init(params))
+
+        networks = self.game.init(stream_key(self.config.seed, "init", 0))
+        players = pairwise(player, self.optimizers, networks)
+        return GANState(
+            step=jnp.zeros([], jnp.int32),
+            players=players,
+            dynamics=self.dynamics.init(players),
+            averages=self.averaging.init(players.generator),
+        )
+
+    def init_on_mesh(self) -> GANState:
+        """`init`, compiled, a copy on each device of the mesh."""
+        return jax.jit(self.init, out_shardings=replicated(self.mesh))()
+
+    def state_target(self) -> GANState:
+        """The shapes, types and shardings of the state: what a checkpoint is restored into."""
+        sharding = replicated(self.mesh)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            jax.eval_shape(self.init),
+        )
+
+
+def build(config: TrainConfig) -> Experiment:
+    """Builds every part that the config names, and checks that they fit together.
+
+    Raises:
+      UsageError: with the config key at fault, for anything that could not run.
+    """
+    mesh = _part("mesh", config.mesh, MESHES)
+    if config.batch_size % mesh.size:
+        raise UsageError(
+            f"batch_size = {config.batch_size} does not divide by the {mesh.size} devices of "
+            f"mesh = {config.mesh!r}; {_neighbours(config.batch_size, mesh.size)} would"
+        )
+    optimizers = Pair(
+        generator=_part("generator_optimizer", config.generator_optimizer, OPTIMIZERS),
+        discriminator=_part("discriminator_optimizer", config.discriminator_optimizer, OPTIMIZERS),
+    )
+    losses = _part("loss", config.loss, LOSSES)
+    regularizers = tuple(_part("regularizers", spec, REGULARIZERS) for spec in config.regularizers)
+    dynamics = _part("dynamics", config.dynamics, DYNAMICS)
+    averaging = _part("averaging", config.averaging, AVERAGING)
+    dataset = _part("dataset", config.dataset, DATASETS, data_dir=config.data_dir)
+    data = {"shape": dataset.shape, "num_classes": dataset.num_classes}
+    generator = _part("generator", config.generator, GENERATORS, **data)
+    discriminator = _part("discriminator", config.discriminator, DISCRIMINATORS, **data)
+    if generator.conditional != discriminator.conditional:
+        raise UsageError("conditional must be the same for generator and discriminator")
+    if config.eval_every_steps and dataset.mixture is None:
+        raise UsageError(
+            f"eval_every_steps = {config.eval_every_steps}: only gaussians can be scored so far, "
+            f"and dataset is {config.dataset!r}; 0 turns scoring off"
+        )
+    game = AdversarialGame(
+        generator, discriminator, losses, config.latent_dim, dataset.shape, regularizers
+    )
+    experiment = Experiment(config, dataset, game, optimizers, dynamics, averaging, mesh)
+    _check_optimizers(experiment)
+    return experiment
+
+
+def _part(key: str, text: str, registry: Registry[T], **context: Any) -> T:
+    try:
+        return registry.build(text, **context)
+    except UsageError as error:
+        raise UsageError(f"{key} = {text!r}: {error}") from error
+
+
+def _check_optimizers(experiment: Experiment) -> None:
+    """Traces one update of each optimizer: some cannot follow a gradient as it comes."""
+    networks = jax.eval_shape(experiment.game.init, jax.random.key(0))
+    for role in ROLES:
+        optimizer = optax.with_extra_args_support(experiment.optimizers.of(role))
+        params, _ = networks.of(role)
+        step: Callable[..., Any] = lambda params, optimizer=optimizer: optimizer.update(  # noqa: E731
+            params, optimizer.init(params), params, value=jnp.zeros([])
+        )
+        try:
+            jax.eval_shape(step, params)
+        except Exception as error:  # whatever an optimizer may raise
+            spec = getattr(experiment.config, f"{role}_optimizer")
+            reason = str(error).strip().partition("\n")[0]
+            raise UsageError(f"{role}_optimizer = {spec!r}: {reason}") from error
+
+
+def _neighbours(size: int, devices: int) -> str:
+    below = size - size % devices
+    return " or ".join(str(near) for near in (below, below + devices) if near)

@@ -1,0 +1,127 @@
+"""Drawing samples from a generator: inside the loop, and from a finished or running run."""
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+from gan import pictures
+from gan.checkpoints import Checkpoints
+from gan.config import from_mapping
+from gan.data.dataset import to_uint8
+from gan.errors import UsageError
+from gan.state import GANState, stream_key
+from gan.trainers.experiment import Experiment, build
+
+SAMPLES_A_CALL = 256
+Sampler: TypeAlias = Callable[[GANState, int, int], tuple[np.ndarray, np.ndarray]]
+
+
+def make_sampler(experiment: Experiment, weights: str = "average") -> Sampler:
+    """Compiles `(state, count, seed) -> (examples, labels)`.
+
+    Examples are uint8 images `[count, H, W, C]` or float32 points `[count, D]`. The classes of a
+    conditional generator take turns. The same seed gives the same latents, whatever the state.
+
+    Args:
+      experiment: The run's parts.
+      weights: `"average"`, or `"raw"` for the last iterate; without an average they are the same.
+    """
+    game, num_classes = experiment.game, experiment.dataset.num_classes
+
+    def draw(averages: Any, generator: Any, key: jax.Array, labels: jax.Array) -> jax.Array:
+        latents = jax.random.normal(key, [len(labels), game.latent_dim])  # [B, Z]
+        chosen = generator if averages is None or weights == "raw" else averages
+        examples = game.sample(chosen["params"], chosen["variables"], latents, labels)
+        return to_uint8(examples) if examples.ndim == 4 else examples
+
+    compiled = jax.jit(draw)
+
+    def sampler(state: GANState, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        generator = state.players.generator
+        raw = {"params": generator.params, "variables": generator.variables}
+        size = min(count, SAMPLES_A_CALL)
+        drawn = []
+        for call in range(-(-count // size)):
+            labels = (np.arange(size, dtype=np.int32) + call * size) % num_classes
+            key = stream_key(seed, "samples", call)
+            drawn.append(np.asarray(compiled(state.averages, raw, key, labels)))
+        labels = np.arange(count, dtype=np.int32) % num_classes
+        return np.concatenate(drawn)[:count], labels
+
+    return sampler
+
+
+def draw_picture(experiment: Experiment, examples: np.ndarray) -> np.ndarray:
+    """A uint8 picture `[H, W, C]` of samples: a grid of images, or points over the real ones."""
+    if examples.ndim == 4:
+        return pictures.image_grid(examples)
+    if examples.shape[-1] != 2:
+        raise UsageError(f"points of {examples.shape[-1]} dimensions cannot be drawn")
+    return pictures.scatter(examples, experiment.dataset.load().examples[:2_000])
+
+
+def sample(
+    workdir: str | pathlib.Path,
+    output: str | pathlib.Path,
+    *,
+    num_images: int = 64,
+    seed: int = 0,
+    weights: str = "average",
+    step: int | None = None,
+) -> int:
+    """Writes samples of a run to a file.
+
+    Args:
+      workdir: The run's folder.
+      output: A `.png` grid, an `.npy` array, or an `.npz` with `images` and `labels`.
+      num_images: How many.
+      seed: Of the latents.
+      weights: `"average"` or `"raw"`.
+      step: Which checkpoint; None is the newest.
+
+    Returns:
+      The step of the checkpoint.
+
+    Raises:
+      UsageError: where there is no such run, step or file type.
+    """
+    workdir, output = pathlib.Path(workdir), pathlib.Path(output)
+    if output.suffix not in (".png", ".npy", ".npz"):
+        raise UsageError(f"--output={output}: a name in .png, .npy or .npz is accepted")
+    if num_images < 1:
+        raise UsageError(f"--num_images must be at least 1, given {num_images}")
+    if not (workdir / "config.json").is_file():
+        raise UsageError(f"--workdir={workdir}: there is no run (no config.json)")
+    config = from_mapping(json.loads((workdir / "config.json").read_text()))
+    with Checkpoints(workdir) as checkpoints:
+        steps = checkpoints.all_steps()
+        if not steps:
+            raise UsageError(f"--workdir={workdir}: no checkpoint is saved there yet")
+        if step is not None and step not in steps:
+            raise UsageError(f"--step={step}: saved are {', '.join(map(str, steps))}")
+        step = steps[-1] if step is None else step
+        experiment = build(config)
+        state = checkpoints.restore(step, experiment.state_target())
+    examples, labels = make_sampler(experiment, weights)(state, num_images, seed)
+    _write(output, experiment, examples, labels)
+    return step
+
+
+def _write(
+    output: pathlib.Path, experiment: Experiment, examples: np.ndarray, labels: np.ndarray
+) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.suffix == ".png":
+        pictures.write_png(output, draw_picture(experiment, examples))
+        return
+    beside = output.with_name(output.name + ".tmp")
+    with beside.open("wb") as file:
+        if output.suffix == ".npy":
+            np.save(file, examples)
+        else:
+            np.savez_compressed(file, images=examples, labels=labels)
+    beside.replace(output)
