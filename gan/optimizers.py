@@ -27,8 +27,10 @@ _LEFT_OUT = {
     *("inject_stateful_hyperparams", "measure_with_ema", "multi_transform", "named_chain"),
     *("partition", "selective_transform", "snapshot", "stateless", "stateless_with_tree_map"),
     *("freeze", "microbatch", "with_extra_args_support", "value_and_grad_from_state"),
-    # gradients of single examples, or complex ones
-    *("differentially_private_aggregate", "dpsgd", "split_real_and_imaginary"),
+    # the loss as a function, a class of parameters of its own, or a loop of its own
+    *("lookahead", "sam", "sophia"),
+    # parameters that are matrices only, gradients of single examples, complex numbers
+    *("scale_by_muon", "differentially_private_aggregate", "dpsgd", "split_real_and_imaginary"),
 }
 
 
@@ -36,9 +38,8 @@ def _register_optax() -> None:
     products = {optax.GradientTransformation, optax.GradientTransformationExtraArgs, optax.Schedule}
     for module in (optax, optax.contrib):
         for name, maker in inspect.getmembers(module, inspect.isfunction):
-            if name in _LEFT_OUT or name.startswith("_"):
-                continue
-            if inspect.signature(maker).return_annotation in products:
+            makes = inspect.signature(maker).return_annotation
+            if makes in products and name not in _LEFT_OUT and not name.startswith("_"):
                 OPTIMIZERS.register(name)(maker)
 
 

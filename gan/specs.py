@@ -159,15 +159,16 @@ class Registry(Generic[T]):
           UsageError: for an unknown name or argument, a missing argument, a value of the wrong type
             or one that the maker itself refuses.
         """
-        links = [self._build(spec, context) for spec in parse(text)]
-        for link, spec in zip(links, parse(text), strict=True):
+        specs = parse(text)
+        if len(specs) > 1 and self.chain is None:
+            raise UsageError(f"{self.kind} is one name, without '|'")
+        links = []
+        for spec in specs:
+            link = self._build(spec, context)
             if not isinstance(link, self.product):
-                raise UsageError(f"{spec.name!r} is a part of an {self.kind}, not one by itself")
-        if len(links) == 1:
-            return links[0]
-        if self.chain is None:
-            raise UsageError(f"{text!r}: a {self.kind} is one part, without '|'")
-        return self.chain(*links)
+                raise UsageError(f"{spec.name} is an argument of {self.kind}s, not one by itself")
+            links.append(link)
+        return self.chain(*links) if self.chain and len(links) > 1 else links[0]
 
     def _build(self, spec: Spec, context: Mapping[str, Any]) -> Any:
         maker = self.maker(spec.name)

@@ -98,14 +98,22 @@ def create_writer(workdir: pathlib.Path, last_step: int) -> metric_writers.Metri
     )
 
 
+class _TerminalFilter(std_logging.Filter):
+    """This program's own messages, and of other libraries what they warn of."""
+
+    def filter(self, record: std_logging.LogRecord) -> bool:
+        """Whether a message is shown."""
+        if isinstance(record.msg, str):  # how CLU announces its progress reports
+            record.msg = record.msg.removeprefix("Setting work unit notes: ")
+        folder = pathlib.Path(record.pathname).parts[-2]
+        return record.levelno >= std_logging.WARNING or folder in ("trainers", "platform")
+
+
 def log_to_terminal() -> None:
-    """Shows what this program logs as short lines; other libraries only where they warn."""
+    """Shows the log on stderr, a line with its time for each message."""
     handler = std_logging.StreamHandler()
     handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    handler.addFilter(
-        lambda record: record.levelno >= std_logging.WARNING
-        or pathlib.Path(record.pathname).parts[-2] in ("trainers", "clu", "platform")
-    )
+    handler.addFilter(_TerminalFilter())
     logging.set_verbosity(logging.INFO)
     logger = logging.get_absl_logger()
     logger.handlers = [handler]

@@ -8,6 +8,8 @@ over the next power of four, walked until it lands inside the dataset.
 Reference: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002 (cycle walking).
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,6 +40,7 @@ def batch_at(
     )
 
 
+@partial(jax.jit, static_argnames=("size", "batch_size", "seed"))
 def indices_at(size: int, batch_size: int, seed: int, index: jax.Array | int) -> jax.Array:
     """Which examples of a dataset of `size` make up batch number `index`: int32 `[B]`."""
     if size * batch_size >= 2**32:

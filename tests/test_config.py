@@ -1,0 +1,77 @@
+import json
+
+import pytest
+
+from gan import config
+from gan.errors import UsageError
+
+
+def write(path, body):
+    path.write_text("from ml_collections import ConfigDict\n\n\ndef get_config():\n" + body)
+    return path
+
+
+def test_load_applies_overrides_with_their_types(tmp_path):
+    path = write(tmp_path / "c.py", "    return ConfigDict({'num_steps': 7, 'loss': 'hinge'})\n")
+    loaded = config.load(
+        path,
+        {
+            "batch_size": "8",
+            "generator_optimizer": "adam(1e-4)",
+            "regularizers": "r1(weight=2.0)",
+            "data_dir": "/data",
+        },
+    )
+    expected = config.TrainConfig(
+        num_steps=7,
+        loss="hinge",
+        batch_size=8,
+        generator_optimizer="adam(1e-4)",
+        regularizers=("r1(weight=2.0)",),
+        data_dir="/data",
+    )
+    assert loaded == expected
+
+
+def test_json_round_trip():
+    written = config.TrainConfig(regularizers=("r1", "r2"), seed=3)
+    assert config.from_mapping(json.loads(config.to_json(written))) == written
+
+
+@pytest.mark.parametrize(
+    ("body", "overrides", "words"),
+    [
+        ("    return {'num_step': 1}\n", {}, ["unknown key 'num_step'", "'num_steps'"]),
+        ("    return {}\n", {"num_step": "1"}, ["unknown key 'num_step'", "'num_steps'"]),
+        ("    return {}\n", {"num_steps": "many"}, ["num_steps must be int", "'many'"]),
+        ("    return {}\n", {"num_steps": "1.5"}, ["num_steps must be int", "1.5"]),
+        ("    return {'loss': 3}\n", {}, ["loss must be str", "3"]),
+        ("    return {}\n", {"num_steps": "0"}, ["num_steps must be at least 1, given 0"]),
+        ("    return {}\n", {"seed": "-1"}, ["seed must be at least 0, given -1"]),
+        ("    return 3\n", {}, ["must return a ConfigDict, not int"]),
+        ("    return 1 / 0\n", {}, ["ZeroDivisionError"]),
+    ],
+)
+def test_errors(tmp_path, body, overrides, words):
+    with pytest.raises(UsageError) as error:
+        config.load(write(tmp_path / "c.py", body), overrides)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_missing_file_names_the_nearest(tmp_path):
+    write(tmp_path / "digits.py", "    return {}\n")
+    with pytest.raises(UsageError, match=r"digit\.py does not exist; did you mean 'digits\.py'"):
+        config.load(tmp_path / "digit.py")
+
+
+def test_file_without_get_config(tmp_path):
+    (tmp_path / "c.py").write_text("x = 1\n")
+    with pytest.raises(UsageError, match=r"no get_config\(\)"):
+        config.load(tmp_path / "c.py")
+
+
+def test_file_with_a_syntax_error(tmp_path):
+    (tmp_path / "c.py").write_text("def get_config(:\n")
+    with pytest.raises(UsageError, match="SyntaxError"):
+        config.load(tmp_path / "c.py")
