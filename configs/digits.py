@@ -1,4 +1,7 @@
-"""digits"""
+"""Handwritten digits of 8x8 pixels, by class: the first GAN to train, with no download.
+
+TODO
+"""
 
 from ml_collections import ConfigDict
 
@@ -6,12 +9,18 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.dataset = "digits"
-    config.generator = "dcgan(width=64)"
-    config.discriminator = "dcgan(width=64)"
+    config.generator = "mlp(width=256, conditional=True)"
+    config.discriminator = "mlp(width=256, conditional=True)"
     config.loss = "non_saturating"
-    config.generator_optimizer = "optimistic_adam(2e-4, b1=0.5)"
-    config.discriminator_optimizer = "optimistic_adam(2e-4, b1=0.5)"
+    config.regularizers = ("r1(weight=0.5)",)
+    config.generator_optimizer = "optimistic_adam(5e-4, b1=0.5)"
+    config.discriminator_optimizer = "optimistic_adam(5e-4, b1=0.5)"
     config.dynamics = "simultaneous"
     config.averaging = "ema(decay=0.999)"
-    config.num_steps = 5_000
+    config.batch_size = 64
+    config.latent_dim = 64
+    config.num_steps = 15_000
+    config.log_every_steps = 500
+    config.sample_every_steps = 2_500
+    config.checkpoint_every_steps = 2_500
     return config

@@ -1,4 +1,7 @@
-"""gaussians"""
+"""Eight Gaussians on a ring: the 2-D toy in which lost modes are seen.
+
+TODO
+"""
 
 from ml_collections import ConfigDict
 
@@ -8,10 +11,17 @@ def get_config() -> ConfigDict:
     config.dataset = "gaussians(modes=8, layout='ring')"
     config.generator = "mlp(width=128, depth=3)"
     config.discriminator = "mlp(width=128, depth=3)"
-    config.latent_dim = 16
+    config.loss = "non_saturating"
+    config.regularizers = ("r1(weight=0.1)",)
+    config.generator_optimizer = "optimistic_adam(cosine_decay_schedule(1e-3, 10_000), b1=0.5)"
+    config.discriminator_optimizer = "optimistic_adam(cosine_decay_schedule(1e-3, 10_000), b1=0.5)"
+    config.dynamics = "simultaneous"
+    config.averaging = "ema(decay=0.999)"
     config.batch_size = 256
-    config.generator_optimizer = "optimistic_adam(1e-3, b1=0.5)"
-    config.discriminator_optimizer = "optimistic_adam(1e-3, b1=0.5)"
-    config.num_steps = 5_000
-    config.eval_every_steps = 500
+    config.latent_dim = 16
+    config.num_steps = 10_000
+    config.log_every_steps = 500
+    config.sample_every_steps = 1_000
+    config.checkpoint_every_steps = 2_000
+    config.eval_every_steps = 1_000
     return config

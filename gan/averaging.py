@@ -69,7 +69,7 @@ class EMA(Averaging):
       decay: In [0, 1); 0.999 remembers about the last 1,000 steps.
       start_step: Until this step the average is the newest iterate itself.
 
-    Yazıcı et al., "The Unusual Effectiveness of Averaging in GAN Training", ICLR 2019.
+    Yazici et al., "The Unusual Effectiveness of Averaging in GAN Training", ICLR 2019.
     """
 
     decay: float = 0.999

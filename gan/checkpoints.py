@@ -1,9 +1,8 @@
 """Checkpoints: Orbax behind one small class."""
 
-import json
 import pathlib
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import jax
 import orbax.checkpoint as ocp
@@ -28,10 +27,14 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(max_to_keep=_KEEP, create=True),
-            item_names=("state", "config", "metrics"),
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(),
+                "config": ocp.JsonCheckpointHandler(),
+                "metrics": ocp.JsonCheckpointHandler(),
+            },
         )
 
-    def __enter__(self) -> "Checkpoints":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -50,7 +53,9 @@ class Checkpoints:
         """Every saved step, oldest first."""
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: Any, config: dict[str, Any], metrics: dict[str, float]) -> None:
+    def save(
+        self, step: int, state: Any, config: dict[str, Any], metrics: dict[str, float]
+    ) -> None:
         """Saves in the background; the state's arrays may be donated as soon as this returns."""
         self._manager.save(
             step,
@@ -67,8 +72,8 @@ class Checkpoints:
 
     def config(self, step: int) -> dict[str, Any]:
         """The config with which a step was saved."""
-        path = self._folder / str(step) / "config" / "metadata"
-        return json.loads(path.read_text())
+        args = ocp.args.Composite(config=ocp.args.JsonRestore())
+        return self._manager.restore(step, args=args)["config"]
 
     def restore(self, step: int, target: Any) -> Any:
         """The state of a step.

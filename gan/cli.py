@@ -1,9 +1,13 @@
 """What every command line shares: `--config` with overrides, and errors as one line."""
 
 import argparse
+import logging
 import os
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
+
+from absl import logging as absl_logging
 
 from gan.errors import RunError, UsageError
 
@@ -48,3 +52,25 @@ def parse_with_overrides(
             value = rest.pop(0)
         overrides[key] = value
     return parser.parse_args(plain), overrides
+
+
+class _TerminalFilter(logging.Filter):
+    """This program's own messages, and of other libraries what they warn of."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a message is shown."""
+        if isinstance(record.msg, str):  # how CLU announces its progress reports
+            record.msg = record.msg.removeprefix("Setting work unit notes: ")
+        folder = pathlib.Path(record.pathname).parts[-2]
+        return record.levelno >= logging.WARNING or folder in ("trainers", "platform")
+
+
+def log_to_terminal() -> None:
+    """Shows the log on stderr, a line with its time for each message."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.addFilter(_TerminalFilter())
+    absl_logging.set_verbosity(absl_logging.INFO)
+    logger = absl_logging.get_absl_logger()
+    logger.handlers = [handler]
+    logger.propagate = False

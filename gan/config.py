@@ -140,7 +140,9 @@ def _parse_value(name: str, text: str) -> Any:
 
 def _run_config_file(path: pathlib.Path) -> Mapping[str, Any]:
     if not path.is_file():
-        there = sorted(other.name for other in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        there = (
+            sorted(other.name for other in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        )
         hint = nearest(path.name, there)
         raise UsageError(f"config file {path} does not exist{hint}")
     spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
@@ -163,4 +165,6 @@ def _run_config_file(path: pathlib.Path) -> Mapping[str, Any]:
         return config
     if hasattr(config, "items"):
         return dict(config.items())
-    raise UsageError(f"config file {path}: get_config() must return a ConfigDict, not {type(config).__name__}")
+    raise UsageError(
+        f"config file {path}: get_config() must return a ConfigDict, not {type(config).__name__}"
+    )

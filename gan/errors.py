@@ -14,5 +14,9 @@ class RunError(Exception):
 
 def nearest(given: str, accepted: Iterable[str]) -> str:
     """Returns `"; did you mean 'x'?"` for the closest accepted name, or `""` where none is close."""
-    matches = difflib.get_close_matches(given, list(accepted), n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
+    close = difflib.get_close_matches(given, sorted(accepted), n=5, cutoff=0.5)
+    if not close:
+        return ""
+    # Swapped letters are the commonest slip; otherwise the best match is the first.
+    swapped = [name for name in close if sorted(name) == sorted(given)]
+    return f"; did you mean {(swapped or close)[0]!r}?"

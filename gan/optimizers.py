@@ -49,7 +49,7 @@ _register_optax()
 class OptimisticState(NamedTuple):
     """The state of `scale_by_optimistic_gradient`."""
 
-    count: jax.Array
+    step: jax.Array
     previous: optax.Updates
 
 
@@ -81,15 +81,15 @@ def scale_by_optimistic_gradient(
     def update(
         updates: optax.Updates, state: OptimisticState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, OptimisticState]:
-        now, back = _value(alpha, state.count), _value(beta, state.count)
-        start_plain = (first_step == "plain") & (state.count == 0)
+        now, back = _value(alpha, state.step), _value(beta, state.step)
+        start_plain = (first_step == "plain") & (state.step == 0)
 
         def optimistic(new: jax.Array, old: jax.Array) -> jax.Array:
             old = jnp.where(start_plain, new, old)
             return ((now + back) * new - back * old).astype(new.dtype)
 
         directions = jax.tree.map(optimistic, updates, state.previous)
-        return directions, OptimisticState(optax.safe_increment(state.count), updates)
+        return directions, OptimisticState(optax.safe_increment(state.step), updates)
 
     return optax.GradientTransformation(init, update)
 

@@ -8,17 +8,18 @@ import numpy as np
 _GRID_PIXELS = 512  # small images are enlarged until a grid is about this wide
 
 
-def image_grid(images: np.ndarray) -> np.ndarray:
+def image_grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     """Lays images side by side, row by row, small ones enlarged by a whole factor.
 
     Args:
       images: uint8 `[N, H, W, C]`.
+      columns: By default as many as make the grid square.
 
     Returns:
-      uint8 `[H', W', C]`, as square as N allows.
+      uint8 `[H', W', C]`.
     """
     count, height, width, channels = images.shape
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     scale = max(1, _GRID_PIXELS // (columns * width))
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)  # [N, H s, W s, C]
@@ -47,8 +48,8 @@ def scatter(points: np.ndarray, real: np.ndarray) -> np.ndarray:
     figure = Figure(figsize=(5.12, 5.12), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot(aspect="equal")
-    axes.scatter(*real.T, s=4, color="0.75", label="real")
-    axes.scatter(*points.T, s=4, color="tab:blue", alpha=0.5, label="generated")
+    axes.scatter(real[:, 0], real[:, 1], s=4, color="0.75", label="real")
+    axes.scatter(points[:, 0], points[:, 1], s=4, color="tab:blue", alpha=0.5, label="generated")
     limit = 1.4 * float(np.abs(real).max())
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
     axes.legend(loc="upper right")

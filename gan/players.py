@@ -29,7 +29,7 @@ class Pair(Generic[T]):
 
     def put(self, role: Role, value: T) -> "Pair[T]":
         """The pair with another value for one player."""
-        return self.replace(**{role: value})  # type: ignore[attr-defined, no-any-return]
+        return self.replace(**{role: value})  # type: ignore[attr-defined]
 
 
 @struct.dataclass

@@ -70,7 +70,7 @@ def r2(weight: float = 1.0, every: int = 1) -> Regularizer:
 
 @REGULARIZERS.register("gradient_penalty")
 def gradient_penalty(weight: float = 10.0, every: int = 1) -> Regularizer:
-    """weight E (||grad_x D(x)||_2 - 1)^2, x on the line between a real and a fake example.
+    """Weight E (||grad_x D(x)||_2 - 1)^2, x on the line between a real and a fake example.
 
     Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, equation 3. The mixing
     ratio and the norm are each sample's own.

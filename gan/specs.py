@@ -177,7 +177,9 @@ class Registry(Generic[T]):
         for name, _ in spec.kwargs:
             if name not in parameters:
                 hint = nearest(name, parameters)
-                raise UsageError(f"{spec.name}: unknown argument {name!r}{hint or f'; it is {usage}'}")
+                raise UsageError(
+                    f"{spec.name}: unknown argument {name!r}{hint or f'; it is {usage}'}"
+                )
         signature = inspect.Signature(
             [
                 # What only the context sets leaves no gap: the rest may then be given by position.
@@ -232,7 +234,7 @@ class Registry(Generic[T]):
 
 def _hints(maker: Callable[..., Any]) -> dict[str, Any]:
     """The annotations of a maker's parameters; of a class, those of its fields."""
-    target = maker.__init__ if inspect.isclass(maker) else maker  # type: ignore[misc]
+    target = maker.__init__ if inspect.isclass(maker) else maker
     try:
         return typing.get_type_hints(target)
     except NameError:  # a forward reference that only a type checker can follow

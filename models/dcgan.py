@@ -93,7 +93,7 @@ class DCGANDiscriminator(nn.Module):
         def layer(module: nn.Module, x: jax.Array) -> jax.Array:
             if self.norm == "spectral":
                 return nn.SpectralNorm(module)(x, update_stats=train)
-            return module(x)  # type: ignore[operator, no-any-return]
+            return module(x)
 
         x = examples
         for i, features in enumerate(_channels(self.width, _blocks(self.shape))):
@@ -110,11 +110,11 @@ class DCGANDiscriminator(nn.Module):
             if normalised:
                 x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
             x = nn.leaky_relu(x, 0.2)
-        features = x.reshape(len(x), -1)  # [B, F]
-        logits = layer(nn.Dense(1, kernel_init=_init), features)[:, 0]
+        flat = x.reshape(len(x), -1)  # [B, F]
+        logits = layer(nn.Dense(1, kernel_init=_init), flat)[:, 0]
         if self.conditional:
-            embedding = nn.Embed(self.num_classes, features.shape[-1], embedding_init=_init)(labels)
-            logits += jnp.sum(embedding * features, axis=-1)
+            embedding = nn.Embed(self.num_classes, flat.shape[-1], embedding_init=_init)(labels)
+            logits += jnp.sum(embedding * flat, axis=-1)
         return logits
 
 

@@ -125,8 +125,9 @@ def _native_kernel(geometry: Geometry, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _input_by_phases(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
-    """Every stride-th pixel of x sees the same part of the kernel: one stride-1 convolution gives
-    all these phases as channels, and they are then laid side by side.
+    """Every stride-th pixel of x sees the same part of the kernel.
+
+    One stride-1 convolution gives all these phases as channels; they are then laid side by side.
     """
     (sh, sw), channels = geometry.stride, w.shape[2]
     taps = [math.ceil(k / s) for k, s in zip(geometry.kernel, geometry.stride, strict=True)]
@@ -138,13 +139,10 @@ def _input_by_phases(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Arra
     # Pixel q stride + phase of the padded x comes from y[q - kh + 1 .. q].
     blocks = [
         math.ceil((size + low) / s)
-        for size, (low, _), s in zip(
-            geometry.image, geometry.padding, geometry.stride, strict=True
-        )
+        for size, (low, _), s in zip(geometry.image, geometry.padding, geometry.stride, strict=True)
     ]
     padding = [
-        (t - 1, block - out)
-        for t, block, out in zip(taps, blocks, geometry.output, strict=True)
+        (t - 1, block - out) for t, block, out in zip(taps, blocks, geometry.output, strict=True)
     ]
     x = lax.conv_general_dilated(y, w, (1, 1), padding, dimension_numbers=_LAYOUT)
     qh, qw = blocks

@@ -10,9 +10,7 @@ from flax import linen as nn
 
 from gan.specs import Registry
 
-GENERATORS: Registry[nn.Module] = Registry(
-    "generator", nn.Module, context=("shape", "num_classes")
-)
+GENERATORS: Registry[nn.Module] = Registry("generator", nn.Module, context=("shape", "num_classes"))
 DISCRIMINATORS: Registry[nn.Module] = Registry(
     "discriminator", nn.Module, context=("shape", "num_classes")
 )

@@ -1,6 +1,6 @@
 """Draws samples from a trained generator.
 
-    python scripts/sample.py --workdir runs/digits --num_images 64 --seed 0 --output samples.png
+python scripts/sample.py --workdir runs/digits --num_images 64 --seed 0 --output samples.png
 """
 
 import argparse
@@ -12,7 +12,9 @@ from gan import cli
 def main(argv: Sequence[str]) -> None:
     """Flags in, one call."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the run's folder")
     parser.add_argument(

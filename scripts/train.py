@@ -1,7 +1,7 @@
 """Trains a GAN, or goes on with a run that was stopped.
 
-    python scripts/train.py --config configs/digits.py --workdir runs/digits
-    python scripts/train.py --config configs/digits.py --workdir runs/adam \
+python scripts/train.py --config configs/digits.py --workdir runs/digits
+python scripts/train.py --config configs/digits.py --workdir runs/adam \
         --config.generator_optimizer='adam(1e-4)'
 """
 
@@ -14,13 +14,17 @@ from gan import cli
 def main(argv: Sequence[str]) -> None:
     """Flags in, one call."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", help="a file with get_config()")
     parser.add_argument("--config.KEY", metavar="VALUE", help="changes one key of the config")
     parser.add_argument("--workdir", metavar="DIR", help="the run's folder")
     parser.add_argument("--profile", action="store_true", help="profile some steps for TensorBoard")
-    parser.add_argument("--list", action="store_true", help="print all that specs can name, and end")
+    parser.add_argument(
+        "--list", action="store_true", help="print all that specs can name, and end"
+    )
     flags, overrides = cli.parse_with_overrides(parser, argv)
     if flags.list:
         from gan.trainers.catalog import catalog
@@ -31,15 +35,10 @@ def main(argv: Sequence[str]) -> None:
         parser.error("--config and --workdir are needed (or --list)")
 
     from gan import config
+    from gan.trainers.loop import train
 
-    cfg = config.load(flags.config, overrides)
-    from gan.trainers.experiment import build
-
-    build(cfg)
-    from gan.trainers import loop, writers
-
-    writers.log_to_terminal()
-    loop.train(cfg, flags.workdir, profile=flags.profile)
+    cli.log_to_terminal()
+    train(config.load(flags.config, overrides), flags.workdir, profile=flags.profile)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def test_each_epoch_shows_each_example_once_and_no_tail_is_dropped(size, batch_s
 
 
 def test_seeds_and_epochs_differ():
-    rows = [np.asarray(indices_at(1_000, 1_000, seed, epoch)) for seed in (0, 1) for epoch in (0, 1)]
+    rows = [
+        np.asarray(indices_at(1_000, 1_000, seed, epoch)) for seed in (0, 1) for epoch in (0, 1)
+    ]
     for i, row in enumerate(rows):
         for other in rows[:i]:
             assert np.mean(row == other) < 0.02

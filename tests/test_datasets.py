@@ -43,7 +43,9 @@ def test_ring_and_grid_have_the_papers_places():
     ring = DATASETS.build("gaussians").mixture.means
     np.testing.assert_allclose(np.linalg.norm(ring, axis=1), 2)
     grid = DATASETS.build("gaussians(25, 'grid')").mixture.means
-    assert {tuple(mean) for mean in grid} == {(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)}
+    assert {tuple(mean) for mean in grid} == {
+        (x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)
+    }
 
 
 @pytest.mark.parametrize(

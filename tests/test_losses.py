@@ -51,7 +51,10 @@ def test_losses_are_the_papers(name, real, fake):
             (losses.discriminator, losses.generator), EXPECTED[name], strict=True
         ):
             np.testing.assert_allclose(
-                ours(jnp.asarray(real), jnp.asarray(fake)), theirs(real, fake), rtol=1e-7, atol=1e-12
+                ours(jnp.asarray(real), jnp.asarray(fake)),
+                theirs(real, fake),
+                rtol=1e-7,
+                atol=1e-12,
             )
 
 

@@ -9,14 +9,21 @@ from gan.errors import UsageError
 from gan.specs import Registry, Spec, matches, parse
 
 names = st.from_regex(r"[a-z][a-z_0-9]{0,8}", fullmatch=True).filter(
-    lambda name: name not in ("if", "in", "is", "as", "or", "and", "def", "del", "for", "not", "try")
-    and name not in ("from", "pass", "with", "elif", "else", "while", "yield", "break", "class")
-    and name not in ("raise", "async", "await", "import", "lambda", "assert", "global", "except")
-    and name not in ("return", "finally", "nonlocal", "continue")
+    lambda name: (
+        name not in ("if", "in", "is", "as", "or", "and", "def", "del", "for", "not", "try")
+        and name not in ("from", "pass", "with", "elif", "else", "while", "yield", "break", "class")
+        and name
+        not in ("raise", "async", "await", "import", "lambda", "assert", "global", "except")
+        and name not in ("return", "finally", "nonlocal", "continue")
+    )
 )
 literals = st.one_of(
-    st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none(),
-    st.text(max_size=8), st.tuples(st.integers(), st.text(max_size=3)),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.none(),
+    st.text(max_size=8),
+    st.tuples(st.integers(), st.text(max_size=3)),
 )
 specs = st.recursive(
     st.builds(Spec, names),

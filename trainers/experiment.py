@@ -135,7 +135,7 @@ def _check_optimizers(experiment: Experiment) -> None:
     for role in ROLES:
         optimizer = optax.with_extra_args_support(experiment.optimizers.of(role))
         params, _ = networks.of(role)
-        step: Callable[..., Any] = lambda params, optimizer=optimizer: optimizer.update(  # noqa: E731
+        step: Callable[..., Any] = lambda params, optimizer=optimizer: optimizer.update(
             params, optimizer.init(params), params, value=jnp.zeros([])
         )
         try:

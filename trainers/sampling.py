@@ -13,10 +13,14 @@ from gan.checkpoints import Checkpoints
 from gan.config import from_mapping
 from gan.data.dataset import to_uint8
 from gan.errors import UsageError
+from gan.evaluation import mixture_scores
 from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment, build
 
-SAMPLES_A_CALL = 256
+_SAMPLES_A_CALL = 256
+_NUM_IMAGES = 64  # in the loop's grids
+_NUM_POINTS = 2_500  # in its pictures of points, and in an evaluation (as PacGAN, 2018)
+_MAX_COLUMNS = 20  # of a grid with a class in each column
 Sampler: TypeAlias = Callable[[GANState, int, int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -43,7 +47,7 @@ def make_sampler(experiment: Experiment, weights: str = "average") -> Sampler:
     def sampler(state: GANState, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         generator = state.players.generator
         raw = {"params": generator.params, "variables": generator.variables}
-        size = min(count, SAMPLES_A_CALL)
+        size = min(count, _SAMPLES_A_CALL)
         drawn = []
         for call in range(-(-count // size)):
             labels = (np.arange(size, dtype=np.int32) + call * size) % num_classes
@@ -56,12 +60,36 @@ def make_sampler(experiment: Experiment, weights: str = "average") -> Sampler:
 
 
 def draw_picture(experiment: Experiment, examples: np.ndarray) -> np.ndarray:
-    """A uint8 picture `[H, W, C]` of samples: a grid of images, or points over the real ones."""
+    """A uint8 picture `[H, W, C]` of samples: a grid of images, or points over the real ones.
+
+    In the grid of a conditional generator each column is a class, if there are not too many.
+    """
     if examples.ndim == 4:
-        return pictures.image_grid(examples)
+        columns = experiment.dataset.num_classes if _by_class(experiment) else None
+        return pictures.image_grid(examples, columns)
     if examples.shape[-1] != 2:
         raise UsageError(f"points of {examples.shape[-1]} dimensions cannot be drawn")
     return pictures.scatter(examples, experiment.dataset.load().examples[:2_000])
+
+
+def draw_samples(experiment: Experiment, sampler: Sampler, state: GANState) -> np.ndarray:
+    """A picture of the same latents at each step."""
+    count = _NUM_IMAGES if len(experiment.dataset.shape) == 3 else _NUM_POINTS
+    if _by_class(experiment):  # whole rows
+        count += -count % experiment.dataset.num_classes
+    return draw_picture(experiment, sampler(state, count, experiment.config.seed)[0])
+
+
+def evaluate(experiment: Experiment, sampler: Sampler, state: GANState) -> dict[str, float]:
+    """Scores of samples against the known distribution of a toy dataset, by metric name."""
+    assert experiment.dataset.mixture is not None  # the config was checked
+    points, _ = sampler(state, _NUM_POINTS, experiment.config.seed)
+    scores = mixture_scores(points, experiment.dataset.mixture)
+    return {f"eval/{name}": value for name, value in scores.items()}
+
+
+def _by_class(experiment: Experiment) -> bool:
+    return experiment.game.generator.conditional and experiment.dataset.num_classes <= _MAX_COLUMNS
 
 
 def sample(

@@ -1,11 +1,12 @@
 """The training step: one jitted, donated, sharded call that makes any number of steps."""
 
-from collections.abc import Callable
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import jax
 import optax
 from clu import metrics as clu_metrics
+from jax.sharding import Mesh
 
 from gan.data import batch_at
 from gan.players import ROLES, Pair, PlayerState
@@ -14,18 +15,30 @@ from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment
 
 Data: TypeAlias = tuple[jax.Array, jax.Array]  # examples [N, ...], labels [N]
-TrainStep: TypeAlias = Callable[
-    [GANState, Data, jax.Array | int], tuple[GANState, clu_metrics.Collection]
-]
 
 
-def make_train_step(experiment: Experiment) -> TrainStep:
-    """Compiles `(state, data, num_steps) -> (state, metrics)`.
+@dataclass(frozen=True)
+class TrainStep:
+    """`(state, data, num_steps) -> (state, metrics)`, compiled at the first call.
 
     The state is donated. `num_steps` is a run-time number, so that one compiled program makes one
     step or a thousand, and the same steps either way. The metrics are averages over these steps and
     stay on the device.
     """
+
+    jitted: Any
+    mesh: Mesh
+
+    def __call__(
+        self, state: GANState, data: Data, num_steps: jax.Array | int
+    ) -> tuple[GANState, clu_metrics.Collection]:
+        """Makes `num_steps` steps."""
+        with jax.set_mesh(self.mesh):
+            return self.jitted(state, data, num_steps)
+
+
+def make_train_step(experiment: Experiment) -> TrainStep:
+    """The step of an experiment."""
     config, dynamics = experiment.config, experiment.dynamics
 
     def step(state: GANState, data: Data) -> tuple[GANState, dict[str, jax.Array]]:
@@ -58,15 +71,8 @@ def make_train_step(experiment: Experiment) -> TrainStep:
 
         return jax.lax.fori_loop(0, num_steps, body, (state, collection.empty()))
 
-    compiled = jax.jit(steps, donate_argnums=0, out_shardings=replicated(experiment.mesh))
-
-    def train_step(
-        state: GANState, data: Data, num_steps: jax.Array | int
-    ) -> tuple[GANState, clu_metrics.Collection]:
-        with jax.set_mesh(experiment.mesh):
-            return compiled(state, data, num_steps)
-
-    return train_step
+    jitted = jax.jit(steps, donate_argnums=0, out_shardings=replicated(experiment.mesh))
+    return TrainStep(jitted, experiment.mesh)
 
 
 def scalars(metrics: clu_metrics.Collection) -> dict[str, float]:

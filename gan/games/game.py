@@ -51,7 +51,9 @@ class Game(abc.ABC):
         metrics = metrics | {f"loss/{role}": loss, f"grad_norm/{role}": optax.global_norm(gradient)}
         return Gradient(value=gradient, loss=loss, variables=variables, metrics=metrics)
 
-    def vector_field(self, players: Pair[PlayerState], batch: Any, key: jax.Array) -> Pair[Gradient]:
+    def vector_field(
+        self, players: Pair[PlayerState], batch: Any, key: jax.Array
+    ) -> Pair[Gradient]:
         """Both players' gradients at the same point, from the same batch and key.
 
         A game may do this faster than one player after the other, if the result is the same to

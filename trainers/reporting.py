@@ -1,17 +1,19 @@
-"""Where metrics go: the terminal, TensorBoard, and `metrics.jsonl`."""
+"""Where metrics go: the terminal, TensorBoard, and `metrics.jsonl`; and CLU's periodic actions.
+
+CLU imports TensorFlow, which takes some seconds: import this module late.
+"""
 
 import json
-import logging as std_logging
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
-from clu import metric_writers
+from clu import metric_writers, periodic_actions
 
 
-class JSONLinesWriter(metric_writers.MetricWriter):
+class JSONLinesWriter(metric_writers.MetricWriter):  # type: ignore[misc]
     """Writes scalars to a file, one JSON object a step; pictures and texts are not for it.
 
     Args:
@@ -71,7 +73,7 @@ class JSONLinesWriter(metric_writers.MetricWriter):
         """Nothing: the config is in `config.json`."""
 
 
-class TerminalWriter(metric_writers.LoggingWriter):
+class TerminalWriter(metric_writers.LoggingWriter):  # type: ignore[misc]
     """The scalars that a person watches, as a short line; all the others are in the files."""
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
@@ -98,26 +100,25 @@ def create_writer(workdir: pathlib.Path, last_step: int) -> metric_writers.Metri
     )
 
 
-class _TerminalFilter(std_logging.Filter):
-    """This program's own messages, and of other libraries what they warn of."""
+def create_hooks(
+    workdir: pathlib.Path, num_steps: int, step: int, profile_step: int | None
+) -> list[periodic_actions.PeriodicAction]:
+    """CLU's periodic actions, to be called after each call of the train step.
 
-    def filter(self, record: std_logging.LogRecord) -> bool:
-        """Whether a message is shown."""
-        if isinstance(record.msg, str):  # how CLU announces its progress reports
-            record.msg = record.msg.removeprefix("Setting work unit notes: ")
-        folder = pathlib.Path(record.pathname).parts[-2]
-        return record.levelno >= std_logging.WARNING or folder in ("trainers", "platform")
-
-
-def log_to_terminal() -> None:
-    """Shows the log on stderr, a line with its time for each message."""
-    handler = std_logging.StreamHandler()
-    handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    handler.addFilter(_TerminalFilter())
-    logging.set_verbosity(logging.INFO)
-    logger = logging.get_absl_logger()
-    logger.handlers = [handler]
-    logger.propagate = False
+    Args:
+      workdir: Where a profile is written.
+      num_steps: The last step of the run.
+      step: From where the run goes on.
+      profile_step: After which step a profile of some seconds is taken, or None.
+    """
+    hooks = [periodic_actions.ReportProgress(num_train_steps=num_steps, every_secs=15)]
+    if profile_step is not None:
+        hooks.append(
+            periodic_actions.Profile(logdir=os.fspath(workdir), first_profile=profile_step)
+        )
+    for hook in hooks:
+        hook(step)  # starts their clocks
+    return hooks
 
 
 def _step(line: str) -> int:

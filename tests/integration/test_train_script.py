@@ -1,0 +1,209 @@
+"""`scripts/train.py` as a user runs it."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SMALL = """from ml_collections import ConfigDict
+
+
+def get_config():
+    return ConfigDict({
+        "dataset": "digits", "generator": "dcgan(4)", "discriminator": "dcgan(4)",
+        "batch_size": 16, "latent_dim": 8, "num_steps": 12, "log_every_steps": 3,
+        "sample_every_steps": 6, "checkpoint_every_steps": 6, "seed": 5,
+    })
+"""
+
+
+def run(root, script, *args, devices=1, code=0):
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
+    done = subprocess.run(
+        [sys.executable, str(root / "scripts" / script), *map(str, args)],
+        capture_output=True, text=True, env=environment, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "small.py"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(small, tmp_path_factory):
+    """A run of 12 steps, in one go."""
+    root = pathlib.Path(__file__).parents[2]
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    return workdir, run(root, "train.py", "--config", small, "--workdir", workdir)
+
+
+def checkpoint(workdir, step):
+    import jax
+
+    from gan.checkpoints import Checkpoints
+    from gan.config import from_mapping
+    from gan.trainers.experiment import build
+
+    config = from_mapping(json.loads((workdir / "config.json").read_text()) | {"mesh": "data(1)"})
+    with Checkpoints(workdir) as checkpoints:
+        return jax.device_get(checkpoints.restore(step, build(config).state_target()))
+
+
+def width(path):
+    with Image.open(path) as picture:
+        return picture.size[0]
+
+
+def test_a_run_leaves_what_the_readme_says(finished):
+    workdir, done = finished
+    assert "is complete: 12 of 12 steps" in done.stderr
+    assert sorted(path.name for path in (workdir / "samples").iterdir()) == [
+        "step_00000006.png",
+        "step_00000012.png",
+    ]
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["12", "6"]
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 6, 9, 12]
+    assert {"loss/generator", "logits/real", "images_per_second"} <= set(lines[0])
+    assert json.loads((workdir / "config.json").read_text())["seed"] == 5
+    assert width(workdir / "samples" / "step_00000012.png") > 400
+
+
+def test_tensorboard_has_losses_and_samples(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished[0]))
+    events.Reload()
+    assert {"loss/generator", "loss/discriminator", "samples"} <= set(events.Tags()["tensors"])
+
+
+def test_twice_six_steps_are_twelve_bit_by_bit(root, small, finished, tmp_path):
+    import jax
+
+    workdir = tmp_path / "halves"
+    for steps in (6, 12):
+        args = ("--config", small, "--workdir", workdir, f"--config.num_steps={steps}")
+        done = run(root, "train.py", *args)
+    assert "resuming" in done.stderr
+    assert "at step 6" in done.stderr
+    whole, halves = checkpoint(finished[0], 12), checkpoint(workdir, 12)
+    assert jax.tree.structure(whole) == jax.tree.structure(halves)
+    jax.tree.map(np.testing.assert_array_equal, whole, halves)
+
+
+def test_typed_again_it_says_that_it_is_complete(root, small, finished):
+    before = (finished[0] / "metrics.jsonl").read_text()
+    done = run(root, "train.py", "--config", small, "--workdir", finished[0])
+    assert "is complete: 12 of 12 steps" in done.stderr
+    assert (finished[0] / "metrics.jsonl").read_text() == before
+
+
+def test_another_config_is_refused_with_the_difference(root, small, finished):
+    args = ("--config", small, "--workdir", finished[0], "--config.loss=hinge")
+    done = run(root, "train.py", *args, code=2)
+    assert "loss was 'non_saturating' and is now 'hinge'" in done.stderr
+    assert json.loads((finished[0] / "config.json").read_text())["loss"] == "non_saturating"
+
+
+def test_another_optimizer_from_the_command_line_and_from_a_file(root, small, tmp_path):
+    args = ("--config", small, "--config.num_steps", "2")
+    run(root, "train.py", *args, "--workdir", tmp_path / "a",
+        "--config.generator_optimizer=adam(1e-4)")  # fmt: skip
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert config["generator_optimizer"] == "adam(1e-4)"
+    other = tmp_path / "other.py"
+    other.write_text(SMALL.replace('"seed": 5', '"generator_optimizer": "rmsprop(1e-4)"'))
+    run(root, "train.py", "--config", other, "--workdir", tmp_path / "b", "--config.num_steps=2")
+
+
+def test_eight_devices(root, small, tmp_path):
+    done = run(root, "train.py", "--config", small, "--workdir", tmp_path, devices=8)
+    assert "on 8 cpu device(s)" in done.stderr
+
+
+def test_samples_are_the_same_for_a_seed_and_in_every_format(root, finished, tmp_path):
+    outputs = [tmp_path / name for name in ("a.npy", "b.npz", "c.png", "d.npy")]
+    for output, seed in zip(outputs, (0, 0, 0, 1), strict=True):
+        run(root, "sample.py", "--workdir", finished[0], "--output", output,
+            "--num_images", "9", "--seed", seed)  # fmt: skip
+    images, archive = np.load(outputs[0]), np.load(outputs[1])
+    assert (images.shape, images.dtype) == ((9, 8, 8, 1), np.uint8)
+    np.testing.assert_array_equal(images, archive["images"])
+    assert archive["labels"].shape == (9,)
+    assert width(outputs[2]) > 400
+    assert (np.load(outputs[3]) != images).any()
+
+
+def test_list_names_everything_with_its_defaults(root):
+    out = run(root, "train.py", "--list").stdout
+    for line in (
+        "  digits",
+        "  gaussians(modes=8, layout='ring', std=None)",
+        "  dcgan(width=64, norm='none', conditional=False)",
+        "  relativistic",
+        "  optimistic_sgd(learning_rate, strength=None, first_step='optimistic')",
+        "  alternating(discriminator_steps=1)",
+        "  ema(decay=0.999, start_step=0)",
+    ):
+        assert line in out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--config", "{small}"], ["--workdir are needed"]),
+        (["--confg", "{small}", "--workdir", "{new}"], ["--confg"]),
+        (["--config", "{small}x", "--workdir", "{new}"], ["small.pyx does not exist", "'small.py'"]),
+        (["--config", "{small}", "--workdir", "{new}", "--config.num_step=3"], ["'num_steps'"]),
+        (["--config", "{small}", "--workdir", "{new}", "--config.num_steps"], ["value is missing"]),
+        (["--config", "{small}", "--workdir", "{new}", "--config.loss=hing"], ["'hinge'"]),
+        (["--config", "{small}", "--workdir", "{new}", "--config.generator=dcgan(wdth=3)"],
+         ["'wdth'", "'width'"]),
+        (["--config", "{small}", "--workdir", "{new}", "--config.batch_size=many"],
+         ["batch_size must be int", "'many'"]),
+        (["--config", "{small}", "--workdir", "{new}", "--config.mesh=data(2)"], ["1 to 1"]),
+        (["--config", "{small}", "--workdir", "{new}", "--config.dataset=gaussians"],
+         ["generator = 'dcgan(4)'", "example here is 2"]),
+        (["--config", "{small}", "--workdir", "{new}", "--config.dataset=mnist",
+          "--config.data_dir={empty}"], ["not prepared", "tfds build mnist"]),
+        (["--config", "{small}", "--workdir", "{small}/under"], ["cannot be written"]),
+    ],
+)  # fmt: skip
+def test_misuse_is_one_line_exit_code_2_and_nothing_written(root, small, tmp_path, args, words):
+    new, empty = tmp_path / "new", tmp_path / "empty"
+    empty.mkdir()
+    args = [arg.format(small=small, new=new, empty=empty) for arg in args]
+    done = run(root, "train.py", *args, code=2)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "error: " in last
+    for word in words:
+        assert word in last
+    assert not new.exists()
+    assert not list(empty.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--workdir", "{new}"], ["there is no run"]),
+        (["--workdir", "{run}", "--output", "x.jpg"], [".png, .npy or .npz"]),
+        (["--workdir", "{run}", "--step", "7"], ["saved are 6, 12"]),
+        (["--workdir", "{run}", "--num_images", "0"], ["at least 1"]),
+    ],
+)
+def test_sampling_misuse(root, finished, tmp_path, args, words):
+    args = [arg.format(new=tmp_path / "new", run=finished[0]) for arg in args]
+    done = run(root, "sample.py", *args, code=2)
+    for word in words:
+        assert word in done.stderr.strip().splitlines()[-1]

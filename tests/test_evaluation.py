@@ -1,0 +1,36 @@
+import numpy as np
+
+from gan.data import DATASETS
+from gan.data.dataset import Mixture
+from gan.evaluation import mixture_scores
+
+SQUARE = Mixture(np.array([[0.0, 0.0], [0.0, 10.0], [10.0, 0.0], [10.0, 10.0]]), std=1.0)
+
+
+def test_hand_made_cases():
+    near = np.array([[0.0, 2.9], [0.1, 0.0], [0.0, 12.9], [10.0, -2.0]])
+    far = np.array([[0.0, 3.1], [5.0, 5.0], [20.0, 20.0], [0.0, 13.1]])
+    scores = mixture_scores(np.concatenate([near, far]), SQUARE)
+    assert scores["modes_covered"] == 3
+    assert scores["high_quality"] == 0.5
+    share = np.array([0.5, 0.25, 0.25])
+    np.testing.assert_allclose(scores["kl_to_uniform"], np.sum(share * np.log(share / 0.25)))
+
+
+def test_all_modes_alike_and_one_mode_only():
+    assert mixture_scores(SQUARE.means, SQUARE)["kl_to_uniform"] == 0
+    np.testing.assert_allclose(mixture_scores(SQUARE.means[:1], SQUARE)["kl_to_uniform"], np.log(4))
+
+
+def test_nothing_good():
+    scores = mixture_scores(np.full([3, 2], 50.0), SQUARE)
+    assert scores == {"modes_covered": 0, "high_quality": 0, "kl_to_uniform": np.inf}
+
+
+def test_real_points_have_the_score_of_chance():
+    """Within three standard deviations in two dimensions: 1 - exp(-9 / 2)."""
+    dataset = DATASETS.build("gaussians")
+    scores = mixture_scores(dataset.load().examples, dataset.mixture)
+    assert scores["modes_covered"] == 8
+    np.testing.assert_allclose(scores["high_quality"], 1 - np.exp(-4.5), atol=0.002)
+    assert scores["kl_to_uniform"] < 1e-3

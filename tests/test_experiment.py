@@ -1,0 +1,68 @@
+import jax
+import numpy as np
+import pytest
+
+from gan.config import TrainConfig
+from gan.errors import UsageError
+from gan.trainers.experiment import build
+
+
+def small(**changes):
+    parts = {"generator": "mlp(4, 1)", "discriminator": "mlp(4, 1)", "batch_size": 8}
+    return TrainConfig(**(parts | changes))
+
+
+def test_init_is_a_pure_function_of_the_seed():
+    one, again = (build(small(seed=3)).init_on_mesh() for _ in range(2))
+    jax.tree.map(np.testing.assert_array_equal, one, again)
+    other = build(small(seed=4)).init_on_mesh()
+    assert not np.array_equal(
+        one.players.generator.params["Dense_0"]["kernel"],
+        other.players.generator.params["Dense_0"]["kernel"],
+    )
+
+
+def test_the_target_describes_the_state():
+    experiment = build(small())
+    target, state = experiment.state_target(), experiment.init_on_mesh()
+    assert jax.tree.structure(target) == jax.tree.structure(state)
+    for described, leaf in zip(jax.tree.leaves(target), jax.tree.leaves(state), strict=True):
+        assert (described.shape, described.dtype) == (leaf.shape, leaf.dtype)
+        assert described.sharding == leaf.sharding
+
+
+def test_the_average_is_a_copy():
+    """Donating the state would free an array twice if the average shared it."""
+    state = build(small()).init_on_mesh()
+    pointers = [leaf.unsafe_buffer_pointer() for leaf in map(first_shard, jax.tree.leaves(state))]
+    assert len(set(pointers)) == len(pointers)
+
+
+def first_shard(leaf):
+    return leaf.addressable_shards[0].data
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch_size": 12}, ["batch_size = 12", "8 devices", "8 or 16 would"]),
+        ({"mesh": "data(9)"}, ["mesh = 'data(9)'", "1 to 8", "given 9"]),
+        ({"generator": "dcgn"}, ["generator = 'dcgn'", "did you mean 'dcgan'?"]),
+        ({"loss": "hing"}, ["loss = 'hing'", "did you mean 'hinge'?"]),
+        ({"dynamics": "alternating(0)"}, ["dynamics = 'alternating(0)'", "at least 1, given 0"]),
+        ({"averaging": "ema(2.0)"}, ["averaging = 'ema(2.0)'", "[0, 1), given 2.0"]),
+        ({"regularizers": ("r3",)}, ["regularizers = 'r3'", "did you mean 'r2'?"]),
+        ({"generator_optimizer": "adma(1e-4)"}, ["generator_optimizer", "did you mean 'adam'?"]),
+        ({"generator_optimizer": "adam(1e-4, b3=1)"}, ["unknown argument 'b3'", "'b2'"]),
+        ({"discriminator_optimizer": "constant_schedule(1.0)"}, ["not one by itself"]),
+        ({"dataset": "gaussians", "generator": "dcgan"}, ["generator = 'dcgan'", "is 2"]),
+        ({"generator": "mlp(conditional=True)"}, ["conditional must be the same"]),
+        ({"eval_every_steps": 5}, ["eval_every_steps = 5", "gaussians"]),
+    ],
+)
+def test_misuse_names_the_key(changes, words):
+    with pytest.raises(UsageError) as error:
+        build(small(**changes))
+    for word in words:
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,109 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from gan.data.dataset import Batch
+from gan.games import AdversarialGame, BilinearGame
+from gan.losses import LOSSES
+from gan.models import DISCRIMINATORS, GENERATORS
+from gan.players import Pair, PlayerState, pairwise
+
+
+def players_of(networks):
+    return pairwise(lambda pair: PlayerState(*pair, ()), networks)
+
+
+def test_bilinear_field_is_the_matrix(x64):
+    game = BilinearGame((1.0, 3.0))
+    x, y = jnp.array([2.0, -1.0]), jnp.array([0.5, 4.0])
+    players = Pair(generator=PlayerState(x, {}, ()), discriminator=PlayerState(y, {}, ()))
+    field = game.vector_field(players, None, jax.random.key(0))
+    np.testing.assert_allclose(field.generator.value, [0.5, 12.0])  # A y
+    np.testing.assert_allclose(field.discriminator.value, [-2.0, 3.0])  # -A^T x
+    np.testing.assert_allclose(field.generator.loss, 1.0 - 12.0)
+
+
+@pytest.fixture
+def game():
+    data = {"shape": (8, 8, 1), "num_classes": 3}
+    return AdversarialGame(
+        GENERATORS.build("dcgan(width=4)", **data),
+        DISCRIMINATORS.build("dcgan(width=4)", **data),
+        LOSSES.build("non_saturating"),
+        latent_dim=5,
+        shape=(8, 8, 1),
+    )
+
+
+@pytest.fixture
+def batch():
+    examples = jax.random.uniform(jax.random.key(3), [6, 8, 8, 1], minval=-1)
+    return Batch(examples, jnp.arange(6, dtype=jnp.int32) % 3, jnp.array(0))
+
+
+def test_each_player_gets_the_gradient_of_its_own_loss(game, batch):
+    """Against finite differences along a random direction."""
+    key = jax.random.key(1)
+    players = players_of(game.init(jax.random.key(0)))
+    field = jax.jit(game.vector_field)(players, batch, key)
+    for role in ("generator", "discriminator"):
+        params = players.of(role).params
+        leaves, tree = jax.tree.flatten(params)
+        direction = tree.unflatten(
+            [jax.random.normal(jax.random.key(i), leaf.shape) for i, leaf in enumerate(leaves)]
+        )
+
+        def loss(t, role=role, params=params, direction=direction):
+            moved = jax.tree.map(lambda p, d: p + t * d, params, direction)
+            point = players.put(role, players.of(role).replace(params=moved))
+            return game.loss(role, point, batch, key)[0]
+
+        numeric = (loss(1e-3) - loss(-1e-3)) / 2e-3
+        products = jax.tree.map(lambda g, d: jnp.sum(g * d), field.of(role).value, direction)
+        np.testing.assert_allclose(sum(jax.tree.leaves(products)), numeric, rtol=2e-2, atol=1e-3)
+
+
+def test_the_field_is_each_players_gradient(game, batch):
+    players, key = players_of(game.init(jax.random.key(0))), jax.random.key(1)
+    field = game.vector_field(players, batch, key)
+    for role in ("generator", "discriminator"):
+        alone = game.gradient(role, players, batch, key)
+        jax.tree.map(np.testing.assert_array_equal, field.of(role), alone)
+
+
+def test_variables_belong_to_their_player(game, batch):
+    """A generator's step moves its batch statistics, a discriminator's step leaves them."""
+    players, key = players_of(game.init(jax.random.key(0))), jax.random.key(1)
+    after = game.gradient("generator", players, batch, key).variables
+    before = players.generator.variables
+    changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), before, after)
+    assert all(jax.tree.leaves(changed))
+    assert game.gradient("discriminator", players, batch, key).variables == {}
+
+
+def test_the_discriminator_sees_real_and_fake_in_their_places(batch):
+    class Constant(nn.Module):
+        """Makes images of one value."""
+
+        @nn.compact
+        def __call__(self, latents, labels, *, train):
+            value = self.param("value", nn.initializers.constant(0.25), ())
+            return jnp.full([len(latents), 8, 8, 1], 1.0) * value
+
+    class Mean(nn.Module):
+        """Logits are the mean pixel."""
+
+        @nn.compact
+        def __call__(self, examples, labels, *, train):
+            return examples.mean((1, 2, 3)) * self.param("scale", nn.initializers.ones, ())
+
+    game = AdversarialGame(Constant(), Mean(), LOSSES.build("wasserstein"), 2, (8, 8, 1))
+    field = game.vector_field(players_of(game.init(jax.random.key(0))), batch, jax.random.key(0))
+    real = float(batch.examples.mean())
+    metrics = field.discriminator.metrics
+    np.testing.assert_allclose(metrics["logits/real"], real, rtol=1e-4)
+    np.testing.assert_allclose(metrics["logits/fake"], 0.25, rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss/discriminator"], 0.25 - real, rtol=1e-4)
+    np.testing.assert_allclose(field.generator.metrics["loss/generator"], -0.25, rtol=1e-6)

@@ -1,0 +1,42 @@
+import json
+import logging
+
+from gan.cli import log_to_terminal
+from gan.trainers.reporting import JSONLinesWriter, TerminalWriter
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_line_a_step(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    writer = JSONLinesWriter(path, 0)
+    writer.write_scalars(1, {"a": 1.0})
+    writer.write_scalars(1, {"b": 2})
+    writer.write_scalars(2, {"a": 3.0})
+    writer.close()
+    assert read(path) == [{"step": 1, "a": 1.0, "b": 2.0}, {"step": 2, "a": 3.0}]
+
+
+def test_resuming_drops_what_will_come_again(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "a": 1.0}\n{"step": 2, "a": 2.0}\n{"step": 3, "a"')
+    writer = JSONLinesWriter(path, 1)
+    writer.write_scalars(2, {"a": 5.0})
+    writer.close()
+    assert read(path) == [{"step": 1, "a": 1.0}, {"step": 2, "a": 5.0}]
+
+
+def test_the_terminal_shows_what_a_person_watches(capsys):
+    logger = logging.getLogger("absl")
+    before = logger.handlers, logger.propagate
+    try:
+        log_to_terminal()
+        TerminalWriter().write_scalars(
+            100, {"loss/generator": 0.69314, "grad_norm/generator": 3.0, "images_per_second": 12345}
+        )
+    finally:
+        logger.handlers, logger.propagate = before
+    line = capsys.readouterr().err
+    assert line.endswith("[100] loss/generator 0.6931  images_per_second 12,345\n")

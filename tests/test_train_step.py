@@ -1,0 +1,107 @@
+import chex
+import jax
+import numpy as np
+import pytest
+
+from gan.config import TrainConfig
+from gan.sharding import replicated
+from gan.trainers.experiment import build
+from gan.trainers.train_step import make_train_step, scalars
+
+
+def start(**changes):
+    parts = {
+        "generator": "dcgan(4)", "discriminator": "dcgan(4)", "batch_size": 16, "latent_dim": 8,
+    }  # fmt: skip
+    experiment = build(TrainConfig(**(parts | changes)))
+    data = jax.device_put(tuple(experiment.dataset.load()), replicated(experiment.mesh))
+    return experiment.init_on_mesh(), data, make_train_step(experiment)
+
+
+def run(num_steps, **changes):
+    state, data, train_step = start(**changes)
+    state, metrics = train_step(state, data, num_steps)
+    return jax.device_get(state), scalars(metrics)
+
+
+@pytest.mark.parametrize("dynamics", ["simultaneous", "alternating(2)"])
+def test_one_device_and_eight_give_the_same_parameters(dynamics):
+    """Batch normalisation included: its statistics are those of the whole batch."""
+    one, metrics_one = run(4, mesh="data(1)", dynamics=dynamics)
+    eight, metrics_eight = run(4, mesh="data(8)", dynamics=dynamics)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), one, eight)
+    for name, value in metrics_one.items():
+        np.testing.assert_allclose(metrics_eight[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_the_work_is_split_over_the_devices():
+    """No device makes the whole batch: every large array of the program is an eighth of it."""
+    state, data, _ = start(mesh="data(8)")
+    experiment = build(TrainConfig(generator="dcgan(4)", discriminator="dcgan(4)", batch_size=16,
+                                   latent_dim=8, mesh="data(8)"))  # fmt: skip
+    with jax.set_mesh(experiment.mesh):
+        hlo = make_train_step(experiment).jitted.lower(state, data, 1).compile().as_text()
+    assert "f32[2,8,8,1]" in hlo
+    assert "f32[16,8,8,1]" not in hlo
+
+
+def test_many_steps_a_call_are_bitwise_single_steps():
+    state, data, train_step = start(mesh="data(1)")
+    together, _ = train_step(state, data, 6)
+    state, data, train_step = start(mesh="data(1)")
+    for _ in range(6):
+        state, _ = train_step(state, data, 1)
+    jax.tree.map(np.testing.assert_array_equal, together, state)
+    assert int(state.step) == 6
+
+
+def test_metrics_are_averages_over_the_call():
+    state, data, train_step = start(mesh="data(1)")
+    singles = []
+    for _ in range(3):
+        state, metrics = train_step(state, data, 1)
+        singles.append(scalars(metrics))
+    _, together = run(3, mesh="data(1)")
+    for name, value in together.items():
+        np.testing.assert_allclose(value, np.mean([one[name] for one in singles]), rtol=1e-5)
+    assert set(together) == {
+        f"{kind}/{role}"
+        for kind in ("loss", "grad_norm", "update_norm")
+        for role in ("generator", "discriminator")
+    } | {"logits/real", "logits/fake"}
+
+
+def test_update_norm_is_how_far_a_player_moved():
+    """With SGD that is the learning rate times the gradient's norm."""
+    _, metrics = run(1, generator_optimizer="sgd(0.5)", discriminator_optimizer="sgd(0.25)")
+    for role, rate in (("generator", 0.5), ("discriminator", 0.25)):
+        np.testing.assert_allclose(
+            metrics[f"update_norm/{role}"], rate * metrics[f"grad_norm/{role}"], rtol=1e-3
+        )
+
+
+def test_one_compilation_and_no_hidden_transfer():
+    state, data, train_step = start(mesh="data(8)")
+    state, _ = train_step(state, data, 1)
+    counts = [jax.device_put(np.int32(n), jax.tree.leaves(state)[0].sharding) for n in (1, 2, 5)]
+    before = train_step.jitted._cache_size()
+    with jax.transfer_guard("disallow"):
+        for count in counts:
+            state, _ = train_step(state, data, count)
+    assert train_step.jitted._cache_size() <= before + 1  # a count as an array, not as an int
+    assert int(state.step) == 9
+
+
+def test_lazy_penalties_and_conditional_networks_train():
+    state, metrics = run(
+        4,
+        generator="mlp(8, 1, conditional=True)",
+        discriminator="mlp(8, 1, conditional=True)",
+        regularizers=("r1(1.0, every=2)", "gradient_penalty(1.0)"),
+        loss="wasserstein",
+        averaging="none",
+    )
+    assert metrics["penalty/r1"] > 0
+    assert metrics["penalty/gradient_penalty"] > 0
+    chex.assert_tree_all_finite(state.players)
+    assert state.averages is None
