@@ -1,7 +1,10 @@
 """Eight Gaussians on a ring: the 2-D toy in which lost modes are seen.
 
-TODO
+    python scripts/train.py --config configs/gaussians.py --workdir runs/gaussians
+
+GAUSS
 """
+
 
 from ml_collections import ConfigDict
 

@@ -45,21 +45,6 @@ def _averaged(generator: PlayerState) -> Any:
 AVERAGING: Registry[Averaging] = Registry("averaging", Averaging)
 
 
-@AVERAGING.register("none")
-@dataclass(frozen=True)
-class NoAveraging(Averaging):
-    """The last iterate itself; nothing is kept."""
-
-    def init(self, generator: PlayerState) -> Any:  # noqa: D102
-        return None
-
-    def update(self, average: Any, generator: PlayerState, step: jax.Array) -> Any:  # noqa: D102
-        return None
-
-    def weight(self, step: jax.Array) -> jax.Array:  # noqa: D102
-        return jnp.ones([])
-
-
 @AVERAGING.register("ema")
 @dataclass(frozen=True)
 class EMA(Averaging):
@@ -83,3 +68,24 @@ class EMA(Averaging):
 
     def weight(self, step: jax.Array) -> jax.Array:  # noqa: D102
         return jnp.where(step <= self.start_step, 1.0, 1 - self.decay)
+
+
+@AVERAGING.register("uniform")
+@dataclass(frozen=True)
+class Uniform(Averaging):
+    """Mean of all iterates after `start_step` (Polyak averaging).
+
+    Attributes:
+      start_step: Until this step the average is the newest iterate itself.
+
+    Polyak and Juditsky, 1992; for games Gidel et al., ICLR 2019, section 3.1.
+    """
+
+    start_step: int = 0
+
+    def __post_init__(self) -> None:
+        if self.start_step < 0:
+            raise ValueError(f"start_step must be 0 or more, given {self.start_step}")
+
+    def weight(self, step: jax.Array) -> jax.Array:  # noqa: D102
+        return 1 / jnp.maximum(step - self.start_step, 1).astype(jnp.float32)

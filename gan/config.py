@@ -34,7 +34,7 @@ class TrainConfig:
       generator_optimizer: Spec of the generator's optimizer.
       discriminator_optimizer: Spec of the discriminator's optimizer.
       dynamics: Spec of how the players move.
-      averaging: Spec of the generator's average, from which samples are drawn.
+      averaging: Specs of averages of the generator; samples are drawn from the first.
       mesh: Spec of the devices: `data` is all of them, `data(4)` the first four.
       log_every_steps: Metrics are averaged and logged over so many steps.
       sample_every_steps: A grid of samples is drawn this often; 0 is never.
@@ -55,7 +55,7 @@ class TrainConfig:
     generator_optimizer: str = "optimistic_adam(2e-4, b1=0.5)"
     discriminator_optimizer: str = "optimistic_adam(2e-4, b1=0.5)"
     dynamics: str = "simultaneous"
-    averaging: str = "ema(decay=0.999)"
+    averaging: tuple[str, ...] = ("ema(decay=0.999)",)
     mesh: str = "data"
     log_every_steps: int = 100
     sample_every_steps: int = 1_000
@@ -91,6 +91,8 @@ def from_mapping(values: Mapping[str, Any]) -> TrainConfig:
     checked = {}
     for name, value in values.items():
         _check_key(name)
+        if isinstance(value, str) and _TYPES[name] == tuple[str, ...]:
+            value = (value,)
         if isinstance(value, list):
             value = tuple(value)
         if not matches(value, _TYPES[name]):
@@ -132,10 +134,9 @@ def _parse_value(name: str, text: str) -> Any:
     if hint is str:
         return text
     try:
-        value = ast.literal_eval(text)
+        return ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        value = text
-    return (value,) if name == "regularizers" and isinstance(value, str) else value
+        return text
 
 
 def _run_config_file(path: pathlib.Path) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Scores of samples against a distribution that is known."""
+"""Scores of samples: against a distribution that is known, and against real examples."""
 
 import numpy as np
 
@@ -30,3 +30,25 @@ def mixture_scores(points: np.ndarray, mixture: Mixture) -> dict[str, float]:
         "high_quality": float(good.mean()),
         "kl_to_uniform": divergence,
     }
+
+
+def frechet_distance(samples: np.ndarray, real: np.ndarray) -> float:
+    """The distance of two sets of vectors, each taken as one Gaussian.
+
+    |mean difference|^2 + tr(A + B - 2 (A B)^{1/2}) for the covariances A and B. On the features of
+    an Inception network this is the FID (Heusel et al., NeurIPS 2017); on pixels it is not, and
+    says only how well means and covariances agree.
+
+    Args:
+      samples: `[N, D]`.
+      real: `[M, D]`.
+    """
+    samples, real = samples.astype(np.float64), real.astype(np.float64)
+    a, b = np.cov(samples, rowvar=False), np.cov(real, rowvar=False)
+    # tr (A B)^{1/2} is that of the symmetric A^{1/2} B A^{1/2}, and A^{1/2} B A^{1/2} = R R^T.
+    values, vectors = np.linalg.eigh(a)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    inner = np.linalg.eigvalsh(root @ b @ root)
+    overlap = np.sqrt(np.maximum(inner, 0)).sum()
+    shift = samples.mean(0) - real.mean(0)
+    return float(shift @ shift + np.trace(a) + np.trace(b) - 2 * overlap)

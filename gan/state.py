@@ -17,13 +17,13 @@ class GANState:
       step: Generator updates so far, an int32 scalar.
       players: Both players.
       dynamics: What the dynamics remembers.
-      averages: The average of the generator, or None.
+      averages: The averages of the generator, by name.
     """
 
     step: jax.Array
     players: Pair[PlayerState]
     dynamics: Any
-    averages: Any
+    averages: dict[str, Any]
 
 
 def stream_key(seed: int, stream: str, step: jax.Array | int) -> jax.Array:

@@ -24,7 +24,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the latents")
     parser.add_argument("--step", type=int, help="of the checkpoint; the newest by default")
     parser.add_argument(
-        "--weights", choices=("average", "raw"), default="average", help="of the generator"
+        "--weights",
+        help="an average by its name (ema, uniform), raw, or slow after lookahead; "
+        "the config's first average by default",
     )
     flags = parser.parse_args(argv)
 

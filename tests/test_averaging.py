@@ -40,8 +40,16 @@ def test_what_is_not_a_float_is_taken_from_the_newest():
     assert int(path("ema(0.9)", [1.0, 5.0])[0]["variables"]["n"]) == 5
 
 
-def test_none_keeps_nothing():
-    assert path("none", [1.0, 2.0]) == [None]
+def test_uniform_is_the_mean():
+    values = np.random.default_rng(0).standard_normal(9)
+    ours = [float(average["params"]["w"][0]) for average in path("uniform", values)]
+    expected = [values[1 : t + 1].mean() for t in range(1, 9)]
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+def test_uniform_starts_after_its_start_step():
+    averages = path("uniform(start_step=2)", [0.0, 1.0, 2.0, 4.0, 8.0])
+    np.testing.assert_allclose([a["params"]["w"][0] for a in averages], [1.0, 2.0, 4.0, 6.0])
 
 
 @pytest.mark.parametrize("spec", ["ema(1.0)", "ema(-0.1)"])

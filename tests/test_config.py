@@ -19,6 +19,7 @@ def test_load_applies_overrides_with_their_types(tmp_path):
             "batch_size": "8",
             "generator_optimizer": "adam(1e-4)",
             "regularizers": "r1(weight=2.0)",
+            "averaging": "('ema', 'uniform')",
             "data_dir": "/data",
         },
     )
@@ -28,6 +29,7 @@ def test_load_applies_overrides_with_their_types(tmp_path):
         batch_size=8,
         generator_optimizer="adam(1e-4)",
         regularizers=("r1(weight=2.0)",),
+        averaging=("ema", "uniform"),
         data_dir="/data",
     )
     assert loaded == expected

@@ -5,61 +5,287 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
 
 from gan.dynamics import DYNAMICS
 from gan.errors import UsageError
-from gan.games import BilinearGame, Game
-from gan.players import Pair, PlayerState, pairwise
+from gan.games import GAMES, Game
+from gan.optimizers import OPTIMIZERS
+from gan.players import Gradient, Pair, PlayerState, pairwise
+from gan.theory import contraction
 
 
-def play(dynamics, optimizer, sigma, start, num_steps):
-    """The path of (x, y) on a bilinear game, [num_steps + 1, 2]."""
-    game = BilinearGame((sigma,))
+def setup(game, optimizer, x, y):
     optimizers = Pair(generator=optimizer, discriminator=optimizer)
-    params = Pair(generator=jnp.array([start[0]]), discriminator=jnp.array([start[1]]))
-    players = pairwise(lambda o, p: PlayerState(p, {}, o.init(p)), optimizers, params)
+    params = Pair(generator=jnp.asarray(x), discriminator=jnp.asarray(y))
+    return optimizers, pairwise(lambda o, p: PlayerState(p, {}, o.init(p)), optimizers, params)
+
+
+def play(dynamics, optimizer, game, x, y, num_steps):
+    """The points after each step, the start first: [num_steps + 1, 2 d]."""
+    optimizers, players = setup(game, optimizer, x, y)
     batches = [None] * dynamics.num_batches
 
     def step(carry, _):
         moved = dynamics.step(game, optimizers, *carry, batches, jax.random.key(0))
-        point = jnp.concatenate(
-            [moved.players.generator.params, moved.players.discriminator.params]
-        )
-        return (moved.players, moved.memory), point
+        params = moved.players.generator.params, moved.players.discriminator.params
+        return (moved.players, moved.memory), jnp.concatenate(params)
 
     _, path = jax.lax.scan(step, (players, dynamics.init(players)), None, num_steps)
-    return np.vstack([start, path])
+    return np.vstack([np.concatenate([x, y]), path])
 
 
-point = st.tuples(st.floats(0.1, 2), st.floats(-2, -0.1))
+def spectral_radius(dynamics, optimizer, game, num_steps=1):
+    """Of the linear map that `num_steps` steps are, memory and optimizer states included; a step."""
+    size = len(game.sigma)
+    optimizers, players = setup(game, optimizer, jnp.zeros(size), jnp.zeros(size))
+    leaves, tree = jax.tree.flatten((players, dynamics.init(players)))
+    is_float = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
+    flat, unravel = ravel_pytree([leaf for leaf, f in zip(leaves, is_float, strict=True) if f])
+
+    def steps(flat):
+        floats = iter(unravel(flat))
+        now = tree.unflatten(
+            [next(floats) if f else leaf for leaf, f in zip(leaves, is_float, strict=True)]
+        )
+        for _ in range(num_steps):
+            batches = [None] * dynamics.num_batches
+            moved = dynamics.step(game, optimizers, *now, batches, jax.random.key(0))
+            now = moved.players, moved.memory
+        after = [leaf for leaf, f in zip(jax.tree.leaves(now), is_float, strict=True) if f]
+        return ravel_pytree(after)[0]
+
+    matrix = jax.jit(jax.jacobian(steps))(flat)
+    return np.abs(np.linalg.eigvals(np.asarray(matrix))).max() ** (1 / num_steps)
 
 
-@settings(deadline=None, max_examples=20)
-@given(start=point, eta=st.floats(0.01, 0.9), sigma=st.floats(0.1, 2.0))
-def test_simultaneous_descent_grows_at_the_known_rate(start, eta, sigma):
-    """Each step multiplies the distance by exactly sqrt(1 + s^2), s = eta sigma."""
+sigmas = st.floats(0.2, 2.0)
+rates = st.floats(0.02, 0.8)
+
+
+def ogda(s):
+    """The largest root of z^2 - (1 - 2 i s) z - i s."""
+    if s <= 0.5:
+        return np.sqrt((1 + np.sqrt(1 - 4 * s**2)) / 2)
+    return np.sqrt(1 + (2 * s + np.sqrt(4 * s**2 - 1)) ** 2) / 2
+
+
+def alternating(s):
+    trace = 2 - s**2
+    return 1.0 if s <= 2 else -trace / 2 + np.sqrt(trace**2 / 4 - 1)
+
+
+BILINEAR = {  # s = eta sigma, then eta and sigma themselves
+    ("simultaneous", "sgd"): lambda s, eta, sigma: np.sqrt(1 + s**2),
+    ("alternating", "sgd"): lambda s, eta, sigma: alternating(s),
+    ("extragradient", "sgd"): lambda s, eta, sigma: np.sqrt(1 - s**2 + s**4),
+    ("past_extragradient", "sgd"): lambda s, eta, sigma: ogda(s),
+    ("simultaneous", "optimistic_sgd"): lambda s, eta, sigma: ogda(s),
+    ("lookahead(steps=4, alpha=0.3)", "sgd"): lambda s, eta, sigma: (
+        abs(0.7 + 0.3 * (1 + 1j * s) ** 4) ** 0.25
+    ),
+    ("lookahead(extragradient, steps=3, alpha=0.5)", "sgd"): lambda s, eta, sigma: (
+        abs(0.5 + 0.5 * (1 - s**2 + 1j * s) ** 3) ** (1 / 3)
+    ),
+    ("consensus(gamma=0.7)", "sgd"): lambda s, eta, sigma: np.hypot(1 - eta * 0.7 * sigma**2, s),
+    ("sga(weight=0.7)", "sgd"): lambda s, eta, sigma: np.hypot(1 - eta * 0.7 * sigma**2, s),
+}
+
+
+@pytest.mark.parametrize(("dynamics", "optimizer"), BILINEAR)
+@settings(deadline=None, max_examples=8)
+@given(eta=rates, sigma=sigmas)
+def test_bilinear_games_have_the_rates_of_the_closed_forms(dynamics, optimizer, eta, sigma):
     with jax.enable_x64(True):
-        path = play(DYNAMICS.build("simultaneous"), optax.sgd(eta), sigma, start, 12)
-        distance = np.linalg.norm(path, axis=1)
-        rate = np.sqrt(1 + (eta * sigma) ** 2)
-        np.testing.assert_allclose(distance[1:] / distance[:-1], rate, rtol=1e-10)
+        rule = DYNAMICS.build(dynamics)
+        spec = f"{optimizer}({eta!r})"
+        game = GAMES.build(f"bilinear(({sigma!r},))")
+        expected = BILINEAR[dynamics, optimizer](eta * sigma, eta, sigma)
+        measured = spectral_radius(rule, OPTIMIZERS.build(spec), game, getattr(rule, "steps", 1))
+        # A double root (s = 1/2 of OGDA, s = 2 of alternating) is only known to half the digits.
+        tolerance = 1e-5 if min(abs(eta * sigma - 0.5), abs(eta * sigma - 2)) < 1e-3 else 1e-9
+        np.testing.assert_allclose(measured, expected, rtol=tolerance)
+        np.testing.assert_allclose(contraction(rule, spec, 1j * sigma), expected, rtol=tolerance)
 
 
-@settings(deadline=None, max_examples=20)
-@given(start=point, eta=st.floats(0.01, 0.9), sigma=st.floats(0.1, 2.0))
-def test_alternating_descent_keeps_its_invariant(start, eta, sigma):
+@pytest.mark.parametrize(("s", "expected"), [(0.1, 0.99852), (0.3, 0.98661), (0.5, 0.96254)])
+def test_negative_momentum_converges_when_alternating(x64, s, expected):
+    rule, spec = DYNAMICS.build("alternating"), f"sgd({s}, momentum=-0.5)"
+    measured = spectral_radius(rule, OPTIMIZERS.build(spec), GAMES.build("bilinear"))
+    np.testing.assert_allclose(measured, expected, atol=5e-6)
+    np.testing.assert_allclose(contraction(rule, spec, 1j), measured, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "optimizer"),
+    [
+        ("simultaneous", "sgd(0.3)"), ("extragradient", "sgd(0.3)"),
+        ("past_extragradient", "sgd(0.3)"), ("simultaneous", "optimistic_sgd(0.2, 0.5)"),
+        ("consensus(0.4)", "sgd(0.3)"), ("sga(0.4)", "sgd(0.3)"), ("sga(0.4, align=False)", "sgd(0.3)"),
+        ("lookahead(steps=3)", "sgd(0.3)"),
+    ],
+)  # fmt: skip
+@settings(deadline=None, max_examples=4)
+@given(mu=st.floats(0.01, 1.0), sigma=sigmas)
+def test_quadratic_games_have_their_eigenvalues_rates(dynamics, optimizer, mu, sigma):
+    with jax.enable_x64(True):
+        rule = DYNAMICS.build(dynamics)
+        game = GAMES.build(f"quadratic(({mu!r},), ({sigma!r},))")
+        steps = getattr(rule, "steps", 1)
+        measured = spectral_radius(rule, OPTIMIZERS.build(optimizer), game, steps)
+        (value,) = game.eigenvalues()
+        np.testing.assert_allclose(measured, contraction(rule, optimizer, value), rtol=1e-6)
+
+
+def test_several_planes_go_at_the_rate_of_the_slowest(x64):
+    game = GAMES.build("bilinear((0.5, 1.0, 2.0))")
+    rule, optimizer = DYNAMICS.build("extragradient"), optax.sgd(0.3)
+    slowest = max(np.sqrt(1 - s**2 + s**4) for s in 0.3 * np.array([0.5, 1.0, 2.0]))
+    np.testing.assert_allclose(spectral_radius(rule, optimizer, game), slowest, rtol=1e-9)
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    x=st.floats(0.1, 2), y=st.floats(-2, -0.1), eta=rates, sigma=sigmas.filter(lambda s: s < 1.9)
+)
+def test_alternating_descent_keeps_its_invariant(x, y, eta, sigma):
     """x^2 + y^2 + s x y for y <- y + s x, then x <- x - s y; with x first the sign is a minus."""
     with jax.enable_x64(True):
-        x, y = play(DYNAMICS.build("alternating"), optax.sgd(eta), sigma, start, 30).T
-        s = eta * sigma
-        invariant = x**2 + y**2 + s * x * y
+        game = GAMES.build(f"bilinear(({sigma!r},))")
+        path = play(DYNAMICS.build("alternating"), optax.sgd(eta), game, [x], [y], 30)
+        x, y = path.T
+        invariant = x**2 + y**2 + eta * sigma * x * y
         np.testing.assert_allclose(invariant, invariant[0], rtol=1e-9, atol=1e-9)
 
 
 def test_alternating_is_the_discriminator_first_and_the_generator_against_the_new_one(x64):
-    path = play(DYNAMICS.build("alternating"), optax.sgd(0.1), 1.0, (1.0, 2.0), 1)
+    game = GAMES.build("bilinear")
+    path = play(DYNAMICS.build("alternating"), optax.sgd(0.1), game, [1.0], [2.0], 1)
     y = 2.0 + 0.1 * 1.0
     np.testing.assert_allclose(path[1], [1.0 - 0.1 * y, y])
+
+
+def test_both_players_look_ahead_before_either_steps(x64):
+    game = GAMES.build("bilinear")
+    path = play(DYNAMICS.build("extragradient"), optax.sgd(0.1), game, [1.0], [2.0], 1)
+    ahead_x, ahead_y = 1.0 - 0.1 * 2.0, 2.0 + 0.1 * 1.0
+    np.testing.assert_allclose(path[1], [1.0 - 0.1 * ahead_y, 2.0 + 0.1 * ahead_x])
+
+
+@settings(deadline=None, max_examples=5)
+@given(seed=st.integers(0, 999), eta=st.floats(0.01, 0.5))
+def test_past_extragradients_half_iterates_are_optimistic_descent(seed, eta):
+    """w_{t+1/2} = w_t - eta F(w_{t-1/2}), with F(w_{-1/2}) = 0 as OGDA's first past gradient is."""
+    with jax.enable_x64(True):
+        x, y = np.random.default_rng(seed).standard_normal([2, 2])
+        game = GAMES.build("quadratic((0.1, 0.3), (1.0, 0.5))")
+        past = play(DYNAMICS.build("past_extragradient"), optax.sgd(eta), game, x, y, 12)
+        optimistic = OPTIMIZERS.build(f"optimistic_sgd({eta!r})")
+        ogda = play(DYNAMICS.build("simultaneous"), optimistic, game, x, y, 12)
+        # A full step goes from w_t by -eta F(w_{t+1/2}); so F at the half steps is in the path.
+        step = np.diff(past, axis=0)  # -eta F(w_{t+1/2})
+        half = past[1:-1] + step[:-1]  # w_{t+1/2} for t >= 1
+        np.testing.assert_allclose(half, ogda[1:-1], rtol=1e-8, atol=1e-10)
+
+
+def test_lookahead_goes_back_towards_the_weights_before_step_1(x64):
+    game = GAMES.build("bilinear")
+    inner = play(DYNAMICS.build("simultaneous"), optax.sgd(0.1), game, [1.0], [2.0], 3)
+    path = play(
+        DYNAMICS.build("lookahead(steps=3, alpha=0.25)"), optax.sgd(0.1), game, [1.0], [2.0], 6
+    )
+    np.testing.assert_allclose(path[1:3], inner[1:3])
+    start = np.array([1.0, 2.0])
+    np.testing.assert_allclose(path[3], start + 0.25 * (inner[3] - start))
+    again = play(DYNAMICS.build("simultaneous"), optax.sgd(0.1), game, path[3, :1], path[3, 1:], 3)
+    np.testing.assert_allclose(path[6], path[3] + 0.25 * (again[3] - path[3]))
+
+
+class Noisy(Game):
+    """A game whose field is linear plus the batch: fresh batches can be told apart."""
+
+    matrix = np.random.default_rng(0).standard_normal([4, 4])
+
+    def init(self, key):
+        raise NotImplementedError
+
+    def gradient(self, role, players, batch, key):
+        point = jnp.concatenate([players.generator.params, players.discriminator.params])
+        field = jnp.asarray(self.matrix) @ point + batch
+        own = field[:2] if role == "generator" else field[2:]
+        return Gradient(own, jnp.zeros([]), players.of(role).variables, {})
+
+    def loss(self, role, players, batch, key):
+        raise NotImplementedError
+
+
+def test_extra_adam_is_algorithm_4(x64):
+    """Gidel et al. 2019, in NumPy: one pair of moments, both half steps from w_t, fresh batches."""
+    b1, b2, eta, eps = 0.5, 0.9, 0.01, 1e-8
+    rng = np.random.default_rng(1)
+    noise = rng.standard_normal([10, 2, 4])
+    w = rng.standard_normal(4)
+    game, rule = Noisy(), DYNAMICS.build("extragradient")
+    optimizers, players = setup(game, optax.adam(eta, b1=b1, b2=b2, eps=eps), w[:2], w[2:])
+    m = v = np.zeros(4)
+    count = 0
+    for batches in noise:
+        start = w
+        for batch in batches:
+            g = game.matrix @ w + batch
+            count += 1
+            m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+            direction = (m / (1 - b1**count)) / (np.sqrt(v / (1 - b2**count)) + eps)
+            w = start - eta * direction
+        moved = rule.step(
+            game, optimizers, players, (), [jnp.asarray(b) for b in batches], jax.random.key(0)
+        )
+        players = moved.players
+        ours = np.concatenate([players.generator.params, players.discriminator.params])
+        np.testing.assert_allclose(ours, w, rtol=1e-10)
+
+
+class Cubic(Game):
+    """A game that is neither zero-sum nor linear, with its field written out."""
+
+    def init(self, key):
+        raise NotImplementedError
+
+    def loss(self, role, players, batch, key):
+        x, y = players.generator.params, players.discriminator.params
+        if role == "generator":
+            return jnp.sum(x**4) + jnp.sum(x[0] * y[1] ** 2) + 2 * x[1] * y[0], ({}, {})
+        return jnp.sum(jnp.sin(y)) - jnp.sum(x**2 * y), ({}, {})
+
+    @staticmethod
+    def field(w):
+        (x0, x1), (y0, y1) = w[:2], w[2:]
+        return jnp.array(
+            [
+                4 * x0**3 + y1**2,
+                4 * x1**3 + 2 * y0,
+                jnp.cos(y0) - x0**2,
+                jnp.cos(y1) - x1**2,
+            ]
+        )
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("name", ["consensus", "sga", "sga_plain"])
+def test_consensus_and_sga_against_the_explicit_jacobian(x64, name, seed):
+    w = np.random.default_rng(seed).standard_normal(4)
+    force, jacobian = np.asarray(Cubic.field(w)), np.asarray(jax.jacobian(Cubic.field)(w))
+    if name == "consensus":
+        spec, direction = "consensus(0.3)", force + 0.3 * jacobian.T @ force
+    else:
+        rotation = (jacobian - jacobian.T) / 2
+        grad_h = jacobian.T @ force
+        product = (force @ grad_h) * (rotation.T @ force @ grad_h)
+        sign = np.sign(product / 4 + 0.1) if name == "sga" else 1.0
+        spec = f"sga(0.3, align={name == 'sga'})"
+        direction = force + 0.3 * sign * rotation.T @ force
+    path = play(DYNAMICS.build(spec), optax.sgd(0.1), Cubic(), w[:2], w[2:], 1)
+    np.testing.assert_allclose(path[1], w - 0.1 * direction, rtol=1e-9)
 
 
 class Recording(Game):
@@ -76,34 +302,44 @@ class Recording(Game):
         return jnp.sum(players.of(role).params ** 2), ({}, {})
 
 
-def test_discriminator_steps_see_fresh_batches_and_keys():
+def record(spec, batches):
     game = Recording()
-    optimizer = optax.sgd(0.1)
-    player = PlayerState(jnp.ones(1), {}, optimizer.init(jnp.ones(1)))
-    pair = Pair(generator=player, discriminator=player)
-    dynamics = DYNAMICS.build("alternating(discriminator_steps=3)")
-    assert dynamics.num_batches == 3
-    dynamics.step(
-        game, Pair(generator=optimizer, discriminator=optimizer), pair, (), [0, 1, 2],
-        jax.random.key(0),
-    )  # fmt: skip
-    roles = [(role, batch) for role, batch, _ in game.calls]
+    optimizers, players = setup(game, optax.sgd(0.1), [1.0], [1.0])
+    rule = DYNAMICS.build(spec)
+    assert rule.num_batches == len(batches)
+    rule.step(game, optimizers, players, rule.init(players), batches, jax.random.key(0))
+    return game.calls
+
+
+def test_discriminator_steps_see_fresh_batches_and_keys():
+    calls = record("alternating(discriminator_steps=3)", [0, 1, 2])
+    roles = [(role, batch) for role, batch, _ in calls]
     assert roles == [("discriminator", i) for i in range(3)] + [("generator", 2)]
-    assert len({key for _, _, key in game.calls}) == 4
+    assert len({key for _, _, key in calls}) == 4
 
 
 def test_both_gradients_of_a_simultaneous_step_share_batch_and_key():
-    game = Recording()
-    optimizer = optax.sgd(0.1)
-    player = PlayerState(jnp.ones(1), {}, optimizer.init(jnp.ones(1)))
-    pair = Pair(generator=player, discriminator=player)
-    optimizers = Pair(generator=optimizer, discriminator=optimizer)
-    DYNAMICS.build("simultaneous").step(game, optimizers, pair, (), [7], jax.random.key(0))
-    (_, batch_g, key_g), (_, batch_d, key_d) = game.calls
+    (_, batch_g, key_g), (_, batch_d, key_d) = record("simultaneous", [7])
     assert (batch_g, key_g) == (batch_d, key_d)
 
 
-@pytest.mark.parametrize("spec", ["alternating(0)", "alternating(discriminator_steps=-1)"])
-def test_misuse(spec):
-    with pytest.raises(UsageError, match="discriminator_steps must be at least 1, given"):
+def test_the_half_steps_of_extragradient_see_fresh_batches_and_keys():
+    calls = record("lookahead(extragradient)", [3, 4])
+    assert [batch for _, batch, _ in calls] == [3, 3, 4, 4]
+    assert calls[0][2] == calls[1][2] != calls[2][2] == calls[3][2]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("alternating(0)", "discriminator_steps must be at least 1, given 0"),
+        ("lookahead(steps=0)", "steps must be at least 1, given 0"),
+        ("lookahead(alpha=1.5)", r"alpha must be in \[0, 1\], given 1.5"),
+        ("lookahead(inner='extragradient')", "inner must be Dynamics, given 'extragradient'"),
+        ("consensus(-1.0)", "gamma must be 0 or more"),
+        ("sga(-1.0)", "weight must be 0 or more"),
+    ],
+)
+def test_misuse(spec, words):
+    with pytest.raises(UsageError, match=words):
         DYNAMICS.build(spec)

@@ -1,8 +1,9 @@
 import numpy as np
+import scipy.linalg
 
 from gan.data import DATASETS
 from gan.data.dataset import Mixture
-from gan.evaluation import mixture_scores
+from gan.evaluation import frechet_distance, mixture_scores
 
 SQUARE = Mixture(np.array([[0.0, 0.0], [0.0, 10.0], [10.0, 0.0], [10.0, 10.0]]), std=1.0)
 
@@ -34,3 +35,21 @@ def test_real_points_have_the_score_of_chance():
     assert scores["modes_covered"] == 8
     np.testing.assert_allclose(scores["high_quality"], 1 - np.exp(-4.5), atol=0.002)
     assert scores["kl_to_uniform"] < 1e-3
+
+
+def test_frechet_distance_against_scipys_square_root():
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal([300, 6]) @ rng.standard_normal([6, 6])
+    b = rng.standard_normal([200, 6]) @ rng.standard_normal([6, 6]) + 1
+    cov_a, cov_b = np.cov(a.T), np.cov(b.T)
+    shift = a.mean(0) - b.mean(0)
+    root = scipy.linalg.sqrtm(cov_a @ cov_b).real
+    expected = shift @ shift + np.trace(cov_a + cov_b - 2 * root)
+    np.testing.assert_allclose(frechet_distance(a, b), expected, rtol=1e-8)
+
+
+def test_frechet_distance_of_equal_shifted_and_flat_sets():
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal([50, 3]) * [1.0, 2.0, 0.0]  # a constant coordinate: a singular matrix
+    np.testing.assert_allclose(frechet_distance(x, x), 0, atol=1e-9)
+    np.testing.assert_allclose(frechet_distance(x, x + [3.0, 0.0, 4.0]), 25, rtol=1e-9)

@@ -5,7 +5,7 @@ import pytest
 from flax import linen as nn
 
 from gan.data.dataset import Batch
-from gan.games import AdversarialGame, BilinearGame
+from gan.games import GAMES, AdversarialGame
 from gan.losses import LOSSES
 from gan.models import DISCRIMINATORS, GENERATORS
 from gan.players import Pair, PlayerState, pairwise
@@ -16,7 +16,7 @@ def players_of(networks):
 
 
 def test_bilinear_field_is_the_matrix(x64):
-    game = BilinearGame((1.0, 3.0))
+    game = GAMES.build("bilinear((1.0, 3.0))")
     x, y = jnp.array([2.0, -1.0]), jnp.array([0.5, 4.0])
     players = Pair(generator=PlayerState(x, {}, ()), discriminator=PlayerState(y, {}, ()))
     field = game.vector_field(players, None, jax.random.key(0))

@@ -57,8 +57,9 @@ def test_every_package_is_listed(root):
 def test_every_module_has_its_test(root):
     tests = {path.stem.removeprefix("test_") for path in (root / "tests").glob("test_*.py")}
     shared = {  # tested by a file with a more telling name
-        "game": "games", "adversarial": "games", "bilinear": "games", "dataset": "datasets",
-        "digits": "datasets", "gaussians": "datasets", "tfds": "datasets", "dcgan": "networks",
+        "game": "games", "adversarial": "games", "quadratic": "dynamics", "dirac": "play", "theory": "dynamics", "game_report": "games_script",
+        "compare": "compare_script", "dataset": "datasets",
+        "digits": "datasets", "gaussians": "datasets", "dcgan": "networks",
         "mlp": "networks", "registry": "networks", "state": "experiment", "loop": "train_script",
         "sampling": "train_script", "cli": "train_script", "catalog": "train_script",
         "sharding": "train_step", "workdir": "train_script",

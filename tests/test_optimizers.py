@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gan.dynamics import Simultaneous
 from gan.errors import UsageError
-from gan.games import BilinearGame
+from gan.games import GAMES
 from gan.optimizers import OPTIMIZERS, optimistic_adam, optimistic_sgd, scale_by_optimistic_gradient
 from gan.players import Pair, PlayerState, pairwise
 
@@ -99,7 +99,7 @@ def test_optimism_turns_the_circle_into_a_spiral(x64):
 
 
 def distances(spec, num_steps):
-    game, dynamics = BilinearGame((1.0, 0.5)), Simultaneous()
+    game, dynamics = GAMES.build("bilinear((1.0, 0.5))"), Simultaneous()
     optimizers = Pair(generator=OPTIMIZERS.build(spec), discriminator=OPTIMIZERS.build(spec))
 
     def player(optimizer, init):

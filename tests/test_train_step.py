@@ -99,9 +99,9 @@ def test_lazy_penalties_and_conditional_networks_train():
         discriminator="mlp(8, 1, conditional=True)",
         regularizers=("r1(1.0, every=2)", "gradient_penalty(1.0)"),
         loss="wasserstein",
-        averaging="none",
+        averaging=(),
     )
     assert metrics["penalty/r1"] > 0
     assert metrics["penalty/gradient_penalty"] > 0
     chex.assert_tree_all_finite(state.players)
-    assert state.averages is None
+    assert state.averages == {}

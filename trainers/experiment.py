@@ -21,7 +21,7 @@ from gan.optimizers import OPTIMIZERS
 from gan.players import ROLES, Pair, PlayerState, pairwise
 from gan.regularizers import REGULARIZERS
 from gan.sharding import MESHES, replicated
-from gan.specs import Registry
+from gan.specs import Registry, parse
 from gan.state import GANState, stream_key
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Experiment:
     game: AdversarialGame
     optimizers: Pair[optax.GradientTransformation]
     dynamics: Dynamics
-    averaging: Averaging
+    averaging: dict[str, Averaging]
     mesh: Mesh
 
     def init(self) -> GANState:
@@ -67,7 +67,10 @@ class Experiment:
             step=jnp.zeros([], jnp.int32),
             players=players,
             dynamics=self.dynamics.init(players),
-            averages=self.averaging.init(players.generator),
+            averages={
+                name: averaging.init(players.generator)
+                for name, averaging in self.averaging.items()
+            },
         )
 
     def init_on_mesh(self) -> GANState:
@@ -102,7 +105,11 @@ def build(config: TrainConfig) -> Experiment:
     losses = _part("loss", config.loss, LOSSES)
     regularizers = tuple(_part("regularizers", spec, REGULARIZERS) for spec in config.regularizers)
     dynamics = _part("dynamics", config.dynamics, DYNAMICS)
-    averaging = _part("averaging", config.averaging, AVERAGING)
+    averaging = {
+        parse(text)[0].name: _part("averaging", text, AVERAGING) for text in config.averaging
+    }
+    if len(averaging) < len(config.averaging):
+        raise UsageError(f"averaging = {config.averaging}: each name can be used once")
     dataset = _part("dataset", config.dataset, DATASETS, data_dir=config.data_dir)
     data = {"shape": dataset.shape, "num_classes": dataset.num_classes}
     generator = _part("generator", config.generator, GENERATORS, **data)

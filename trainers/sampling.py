@@ -12,6 +12,7 @@ from gan import pictures
 from gan.checkpoints import Checkpoints
 from gan.config import from_mapping
 from gan.data.dataset import to_uint8
+from gan.dynamics import Lookahead
 from gan.errors import UsageError
 from gan.evaluation import mixture_scores
 from gan.state import GANState, stream_key
@@ -24,7 +25,22 @@ _MAX_COLUMNS = 20  # of a grid with a class in each column
 Sampler: TypeAlias = Callable[[GANState, int, int], tuple[np.ndarray, np.ndarray]]
 
 
-def make_sampler(experiment: Experiment, weights: str = "average") -> Sampler:
+def weights_names(experiment: Experiment) -> tuple[str, ...]:
+    """Whose weights samples can be drawn from: the averages, the last iterate, the slow weights."""
+    slow = ("slow",) if isinstance(experiment.dynamics, Lookahead) else ()
+    return (*experiment.averaging, "raw", *slow)
+
+
+def _weights(experiment: Experiment, state: GANState, name: str) -> Any:
+    """One of them, `{"params": ..., "variables": ...}`."""
+    generator = state.players.generator
+    if name in state.averages:
+        return state.averages[name]
+    params = generator.params if name == "raw" else state.dynamics.slow.generator
+    return {"params": params, "variables": generator.variables}
+
+
+def make_sampler(experiment: Experiment, weights: str | None = None) -> Sampler:
     """Compiles `(state, count, seed) -> (examples, labels)`.
 
     Examples are uint8 images `[count, H, W, C]` or float32 points `[count, D]`. The classes of a
@@ -32,27 +48,30 @@ def make_sampler(experiment: Experiment, weights: str = "average") -> Sampler:
 
     Args:
       experiment: The run's parts.
-      weights: `"average"`, or `"raw"` for the last iterate; without an average they are the same.
+      weights: One of `weights_names`; None is the first.
+
+    Raises:
+      UsageError: where the run has no such weights.
     """
     game, num_classes = experiment.game, experiment.dataset.num_classes
+    names = weights_names(experiment)
+    chosen = names[0] if weights is None else weights
+    if chosen not in names:
+        raise UsageError(f"--weights={chosen}: this run has {', '.join(names)}")
 
-    def draw(averages: Any, generator: Any, key: jax.Array, labels: jax.Array) -> jax.Array:
+    @jax.jit
+    def draw(weights: Any, key: jax.Array, labels: jax.Array) -> jax.Array:
         latents = jax.random.normal(key, [len(labels), game.latent_dim])  # [B, Z]
-        chosen = generator if averages is None or weights == "raw" else averages
-        examples = game.sample(chosen["params"], chosen["variables"], latents, labels)
+        examples = game.sample(weights["params"], weights["variables"], latents, labels)
         return to_uint8(examples) if examples.ndim == 4 else examples
 
-    compiled = jax.jit(draw)
-
     def sampler(state: GANState, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        generator = state.players.generator
-        raw = {"params": generator.params, "variables": generator.variables}
         size = min(count, _SAMPLES_A_CALL)
         drawn = []
         for call in range(-(-count // size)):
             labels = (np.arange(size, dtype=np.int32) + call * size) % num_classes
             key = stream_key(seed, "samples", call)
-            drawn.append(np.asarray(compiled(state.averages, raw, key, labels)))
+            drawn.append(np.asarray(draw(_weights(experiment, state, chosen), key, labels)))
         labels = np.arange(count, dtype=np.int32) % num_classes
         return np.concatenate(drawn)[:count], labels
 
@@ -98,7 +117,7 @@ def sample(
     *,
     num_images: int = 64,
     seed: int = 0,
-    weights: str = "average",
+    weights: str | None = None,
     step: int | None = None,
 ) -> int:
     """Writes samples of a run to a file.
@@ -108,7 +127,7 @@ def sample(
       output: A `.png` grid, an `.npy` array, or an `.npz` with `images` and `labels`.
       num_images: How many.
       seed: Of the latents.
-      weights: `"average"` or `"raw"`.
+      weights: An average by its name, `raw`, or `slow` after lookahead; None is the first average.
       step: Which checkpoint; None is the newest.
 
     Returns:

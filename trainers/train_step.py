@@ -55,7 +55,10 @@ def make_train_step(experiment: Experiment) -> TrainStep:
             stream_key(config.seed, "step", state.step),
         )
         number = state.step + 1
-        averages = experiment.averaging.update(state.averages, moved.players.generator, number)
+        averages = {
+            name: averaging.update(state.averages[name], moved.players.generator, number)
+            for name, averaging in experiment.averaging.items()
+        }
         metrics = moved.metrics | _update_norms(state.players, moved.players)
         return GANState(number, moved.players, moved.memory, averages), metrics
 

@@ -1,5 +1,6 @@
 """Image datasets that TensorFlow Datasets has prepared, read without TensorFlow where it can be."""
 
+import io
 import os
 from typing import Any
 
@@ -51,20 +52,39 @@ def _load(builder: Any, split: str) -> Examples:
             f"--file_format=array_record"
         )
     try:
-        records = list(_records(builder, split))
+        read = _read_array_record if _is_array_record(builder) else _read_tfrecord
+        images, labels = read(builder, split)
     except ValueError as error:
         known = ", ".join(builder.info.splits)
         raise UsageError(f"dataset {builder.name}: no split {split!r}; known: {known}") from error
-    return Examples(
-        np.stack([record["image"] for record in records]),  # [N, H, W, C]
-        np.array([record["label"] for record in records], np.int32),
-    )
+    return Examples(np.stack(images), np.array(labels, np.int32))  # [N, H, W, C], [N]
 
 
-def _records(builder: Any, split: str) -> Any:
-    """array_record files are read without TensorFlow, the older tfrecord ones are not."""
-    import tensorflow_datasets as tfds
+def _is_array_record(builder: Any) -> bool:
+    from tensorflow_datasets.core import FileFormat
 
-    if builder.info.file_format is tfds.core.FileFormat.ARRAY_RECORD:
-        return builder.as_data_source(split)
-    return tfds.as_numpy(builder.as_dataset(split))
+    return builder.info.file_format is FileFormat.ARRAY_RECORD
+
+
+def _read_array_record(builder: Any, split: str) -> tuple[list[np.ndarray], list[int]]:
+    """Without TensorFlow, and several times faster than TFDS's own decoding, record by record."""
+    from PIL import Image
+    from tensorflow_datasets import decode
+
+    channels = builder.info.features["image"].shape[-1]
+    source = builder.as_data_source(split, decoders={"image": decode.SkipDecoding()})
+    records = source.__getitems__(range(len(source)))
+    mode = {1: "L", 3: "RGB"}[channels]
+    images = [
+        np.asarray(Image.open(io.BytesIO(record["image"])).convert(mode)) for record in records
+    ]
+    shaped = [image.reshape(*image.shape[:2], channels) for image in images]  # [H, W, C]
+    return shaped, [record["label"] for record in records]
+
+
+def _read_tfrecord(builder: Any, split: str) -> tuple[list[np.ndarray], list[int]]:
+    """The older files can only be read with TensorFlow."""
+    from tensorflow_datasets import as_numpy
+
+    records = list(as_numpy(builder.as_dataset(split)))
+    return [record["image"] for record in records], [record["label"] for record in records]

@@ -7,6 +7,7 @@ import jax
 import optax
 
 from gan.players import Gradient, Pair, Params, PlayerState, Role, Variables
+from gan.specs import Registry
 
 
 class Game(abc.ABC):
@@ -63,3 +64,7 @@ class Game(abc.ABC):
             generator=self.gradient("generator", players, batch, key),
             discriminator=self.gradient("discriminator", players, batch, key),
         )
+
+
+GAMES: Registry[Game] = Registry("game", Game)
+"""The games that need no data and no networks, by name."""

@@ -200,6 +200,7 @@ def test_misuse_is_one_line_exit_code_2_and_nothing_written(root, small, tmp_pat
         (["--workdir", "{run}", "--output", "x.jpg"], [".png, .npy or .npz"]),
         (["--workdir", "{run}", "--step", "7"], ["saved are 6, 12"]),
         (["--workdir", "{run}", "--num_images", "0"], ["at least 1"]),
+        (["--workdir", "{run}", "--weights", "slow"], ["this run has ema, raw"]),
     ],
 )
 def test_sampling_misuse(root, finished, tmp_path, args, words):

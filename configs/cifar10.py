@@ -1,0 +1,29 @@
+"""CIFAR-10, 32x32 in colour, unconditional: an SN-DCGAN with the hinge loss.
+
+    python scripts/train.py --config configs/cifar10.py --workdir runs/cifar10
+
+Needs CIFAR-10 as TFDS prepares it (the error says how where it is missing), in `data_dir` or in
+TFDS's default folder. CIFAR
+"""
+
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.dataset = "cifar10"
+    config.generator = "dcgan(width=64)"
+    config.discriminator = "dcgan(width=64, norm='spectral')"
+    config.loss = "hinge"
+    config.generator_optimizer = "optimistic_adam(2e-4, b1=0.5)"
+    config.discriminator_optimizer = "optimistic_adam(2e-4, b1=0.5)"
+    config.dynamics = "simultaneous"
+    config.averaging = "ema(decay=0.999)"
+    config.batch_size = 64
+    config.latent_dim = 128
+    config.num_steps = 50_000
+    config.log_every_steps = 200
+    config.sample_every_steps = 1_000
+    config.checkpoint_every_steps = 1_000
+    return config

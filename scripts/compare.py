@@ -1,0 +1,45 @@
+r"""Trains one config with Adam, Optimistic Adam, ExtraAdam and lookahead, several seeds each.
+
+    python scripts/compare.py --config configs/digits.py --output runs/compare \
+        --learning_rate 5e-4 --config.num_steps=5_000
+
+The table goes to the terminal, every run's score to comparison.csv. The same command again goes on
+where it was stopped.
+"""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+
+from gan import cli
+from gan.errors import UsageError
+
+
+def main(argv: Sequence[str]) -> None:
+    """Flags in, one call."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="a file with get_config()")
+    parser.add_argument("--config.KEY", metavar="VALUE", help="changes one key of the config")
+    parser.add_argument("--output", required=True, metavar="DIR", help="for the runs")
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from the config's own (3)")
+    parser.add_argument("--learning_rate", type=float, default=2e-4, help="of all (2e-4)")
+    parser.add_argument("--b1", type=float, default=0.5, help="of all (0.5)")
+    flags, overrides = cli.parse_with_overrides(parser, argv)
+    if flags.seeds < 1:
+        raise UsageError(f"--seeds must be at least 1, given {flags.seeds}")
+
+    from gan import config
+    from gan.trainers.compare import compare, variants
+
+    cli.log_to_terminal()
+    ways = variants(flags.learning_rate, flags.b1)
+    cfg = config.load(flags.config, overrides)
+    print(compare(cfg, ways, flags.seeds, pathlib.Path(flags.output)))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,58 @@
+r"""Plays small games with known answers, and shows who reaches the solution.
+
+    python scripts/games.py
+    python scripts/games.py --game 'quadratic((0.1,), (1.0,))' \
+        --play 'simultaneous; sgd(0.1)' --play 'extragradient; adam(0.01)'
+"""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+
+from gan import cli
+from gan.errors import UsageError
+
+
+def main(argv: Sequence[str]) -> None:
+    """Flags in, one call a game."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--game",
+        action="append",
+        metavar="SPEC",
+        help="bilinear(...), dirac(...) or quadratic(...), any number of times; "
+        "by default bilinear and dirac",
+    )
+    parser.add_argument(
+        "--play",
+        action="append",
+        metavar="'DYNAMICS; OPTIMIZER'",
+        help="a way to play, any number of times; by default the classic comparison",
+    )
+    parser.add_argument("--num_steps", type=int, default=10_000, help="how long (10000)")
+    parser.add_argument("--output", default="runs/games", metavar="DIR", help="for .png and .csv")
+    flags = parser.parse_args(argv)
+
+    from gan.trainers.game_report import CLASSIC, report
+    from gan.trainers.play import Contestant
+
+    if flags.num_steps < 10:
+        raise UsageError(f"--num_steps must be at least 10, given {flags.num_steps}")
+    contestants: tuple[Contestant, ...] = CLASSIC
+    if flags.play:
+        parts = [text.partition(";") for text in flags.play]
+        if any(not semicolon for _, semicolon, _ in parts):
+            raise UsageError(f"--play={flags.play[0]!r}: 'DYNAMICS; OPTIMIZER' is accepted")
+        contestants = tuple(Contestant(one.strip(), other.strip()) for one, _, other in parts)
+    output = pathlib.Path(flags.output)
+    for game in flags.game or ("bilinear", "dirac"):
+        print(report(game, contestants, flags.num_steps, output), end="\n\n")
+    print(f"pictures and points: {output}/")
+
+
+if __name__ == "__main__":
+    cli.run(main)
