@@ -6,7 +6,6 @@ Needs CIFAR-10 as TFDS prepares it (the error says how where it is missing), in 
 TFDS's default folder. CIFAR
 """
 
-
 from ml_collections import ConfigDict
 
 

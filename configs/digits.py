@@ -6,7 +6,6 @@ Took 1 min 48 s on two cores of a 2.6 GHz Xeon (165 steps a second). The columns
 ten classes: after 2,500 steps most can be told apart, at the end nearly every one can be read.
 """
 
-
 from ml_collections import ConfigDict
 
 

@@ -5,7 +5,6 @@
 GAUSS
 """
 
-
 from ml_collections import ConfigDict
 
 

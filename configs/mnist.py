@@ -8,7 +8,6 @@ included. Strokes are seen after 1,000 steps; at the end most of the 64 in the g
 some are none of the ten.
 """
 
-
 from ml_collections import ConfigDict
 
 

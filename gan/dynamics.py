@@ -36,6 +36,11 @@ class Dynamics(abc.ABC):
         """How many batches one step draws."""
         return 1
 
+    @property
+    def needs_derivative(self) -> bool:
+        """Whether a step takes the derivative of the vector field, the losses' second."""
+        return False
+
     def init(self, players: Pair[PlayerState]) -> Any:
         """The first memory: what the dynamics must know of the past, a pytree."""
         return ()
@@ -238,6 +243,10 @@ class Lookahead(Dynamics):
     def num_batches(self) -> int:  # noqa: D102
         return self.inner.num_batches
 
+    @property
+    def needs_derivative(self) -> bool:  # noqa: D102
+        return self.inner.needs_derivative
+
     def init(self, players: Pair[PlayerState]) -> LookaheadMemory:
         """Slow weights are a copy: the state may be donated."""
         slow = pairwise(lambda player: jax.tree.map(jnp.copy, player.params), players)
@@ -285,6 +294,10 @@ class Consensus(Dynamics):
         if self.gamma < 0:
             raise ValueError(f"gamma must be 0 or more, given {self.gamma}")
 
+    @property
+    def needs_derivative(self) -> bool:  # noqa: D102
+        return True
+
     def step(  # noqa: D102
         self,
         game: Game,
@@ -319,6 +332,10 @@ class SGA(Dynamics):
     def __post_init__(self) -> None:
         if self.weight < 0:
             raise ValueError(f"weight must be 0 or more, given {self.weight}")
+
+    @property
+    def needs_derivative(self) -> bool:  # noqa: D102
+        return True
 
     def step(  # noqa: D102
         self,

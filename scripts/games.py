@@ -1,8 +1,7 @@
-r"""Plays small games with known answers, and shows who reaches the solution.
+"""Plays small games with known answers, and shows who reaches the solution.
 
-    python scripts/games.py
-    python scripts/games.py --game 'quadratic((0.1,), (1.0,))' \
-        --play 'simultaneous; sgd(0.1)' --play 'extragradient; adam(0.01)'
+python scripts/games.py
+python scripts/games.py --game 'bilinear((1.0, 0.5))' --play 'extragradient; adam(0.01)'
 """
 
 import argparse

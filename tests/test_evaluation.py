@@ -52,4 +52,4 @@ def test_frechet_distance_of_equal_shifted_and_flat_sets():
     rng = np.random.default_rng(1)
     x = rng.standard_normal([50, 3]) * [1.0, 2.0, 0.0]  # a constant coordinate: a singular matrix
     np.testing.assert_allclose(frechet_distance(x, x), 0, atol=1e-9)
-    np.testing.assert_allclose(frechet_distance(x, x + [3.0, 0.0, 4.0]), 25, rtol=1e-9)
+    np.testing.assert_allclose(frechet_distance(x, x + np.array([3.0, 0.0, 4.0])), 25, rtol=1e-9)

@@ -4,6 +4,7 @@ import pytest
 
 from gan.config import TrainConfig
 from gan.errors import UsageError
+from gan.losses import LOSSES, Loss
 from gan.trainers.experiment import build
 
 
@@ -67,3 +68,30 @@ def test_misuse_names_the_key(changes, words):
     for word in words:
         assert word in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@jax.custom_vjp
+def once_differentiable(x):
+    return x.mean()
+
+
+def _backward(x, g):
+    steps = jax.lax.while_loop(lambda c: c[0] < 1, lambda c: (c[0] + 1, 2 * c[1]), (0, x * g))
+    return (steps[1],)  # JAX cannot differentiate a while loop backwards
+
+
+once_differentiable.defvjp(lambda x: (x.mean(), x), _backward)
+
+
+@pytest.mark.parametrize("dynamics", ["consensus", "sga", "lookahead(consensus)"])
+def test_a_dynamics_that_needs_a_derivative_that_is_not_there(monkeypatch, dynamics):
+    loss = Loss(
+        discriminator=lambda real, fake: once_differentiable(fake - real),
+        generator=lambda real, fake: -once_differentiable(fake),
+    )
+    monkeypatch.setitem(LOSSES._makers, "once", lambda: loss)
+    build(small(loss="once"))
+    with pytest.raises(
+        UsageError, match="needs the derivative of the vector field, which loss = 'once'"
+    ):
+        build(small(loss="once", dynamics=dynamics))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gan.config import TrainConfig
+from gan.dynamics import DYNAMICS
 from gan.sharding import replicated
 from gan.trainers.experiment import build
 from gan.trainers.train_step import make_train_step, scalars
@@ -105,3 +106,15 @@ def test_lazy_penalties_and_conditional_networks_train():
     assert metrics["penalty/gradient_penalty"] > 0
     chex.assert_tree_all_finite(state.players)
     assert state.averages == {}
+
+
+@pytest.mark.parametrize("name", DYNAMICS)
+@pytest.mark.parametrize("network", ["dcgan(4)", "mlp(8, 1)"])
+def test_every_dynamics_trains_a_gan(name, network):
+    state, metrics = run(
+        2, generator=network, discriminator=network, dynamics=name, regularizers=("r1(0.1)",)
+    )
+    chex.assert_tree_all_finite(state.players)
+    for role in ("generator", "discriminator"):
+        assert metrics[f"update_norm/{role}"] > 0
+    assert int(state.step) == 2

@@ -126,13 +126,12 @@ def _vectors(examples: np.ndarray) -> np.ndarray:
 def _table(config: TrainConfig, scores: list[Score]) -> str:
     """Markdown: mean and standard deviation over the seeds."""
     seeds = sorted({score.seed for score in scores})
-    lines = [
+    caption = (
         f"{config.dataset}, {config.num_steps:,} steps, {len(seeds)} seeds; Fréchet distance of "
-        f"pixels, {_NUM_SAMPLES:,} samples (lower is better), mean ± standard deviation",
-        "",
-        "| | first average | last iterate | seconds a run |",
-        "|---|---|---|---|",
-    ]
+        f"pixels, {_NUM_SAMPLES:,} samples (lower is better), mean ± standard deviation"
+    )
+    head = "| | first average | last iterate | seconds a run |"
+    lines = [caption, "", head, "|---|---|---|---|"]
     for name in dict.fromkeys(score.variant for score in scores):
         mine = [score for score in scores if score.variant == name]
         cells = []

@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 
 from gan.averaging import AVERAGING, Averaging
 from gan.config import TrainConfig
-from gan.data import DATASETS, Dataset
-from gan.dynamics import DYNAMICS, Dynamics
+from gan.data import DATASETS, Batch, Dataset
+from gan.dynamics import DYNAMICS, Dynamics, Moved
 from gan.errors import UsageError
 from gan.games import AdversarialGame
 from gan.losses import LOSSES
@@ -126,6 +126,8 @@ def build(config: TrainConfig) -> Experiment:
     )
     experiment = Experiment(config, dataset, game, optimizers, dynamics, averaging, mesh)
     _check_optimizers(experiment)
+    if dynamics.needs_derivative:
+        _check_derivative(experiment)
     return experiment
 
 
@@ -151,6 +153,32 @@ def _check_optimizers(experiment: Experiment) -> None:
             spec = getattr(experiment.config, f"{role}_optimizer")
             reason = str(error).strip().partition("\n")[0]
             raise UsageError(f"{role}_optimizer = {spec!r}: {reason}") from error
+
+
+def _check_derivative(experiment: Experiment) -> None:
+    """Traces one step of a dynamics that differentiates the vector field."""
+    config, batch_size = experiment.config, experiment.config.batch_size
+    batch = Batch(
+        examples=jnp.zeros([batch_size, *experiment.dataset.shape]),
+        labels=jnp.zeros([batch_size], jnp.int32),
+        index=jnp.zeros([], jnp.int32),
+    )
+
+    def step(state: GANState) -> Moved:
+        batches = [batch] * experiment.dynamics.num_batches
+        return experiment.dynamics.step(
+            experiment.game, experiment.optimizers, state.players, state.dynamics, batches,
+            jax.random.key(0),
+        )  # fmt: skip
+
+    try:
+        jax.eval_shape(step, jax.eval_shape(experiment.init))
+    except Exception as error:  # whatever JAX may raise
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(
+            f"dynamics = {config.dynamics!r} needs the derivative of the vector field, which "
+            f"loss = {config.loss!r} with these networks does not have: {reason}"
+        ) from error
 
 
 def _neighbours(size: int, devices: int) -> str:

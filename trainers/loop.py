@@ -42,7 +42,6 @@ def train(config: TrainConfig, workdir: str | pathlib.Path, *, profile: bool = F
     check_same_run(workdir, config)
     data = jax.device_put(tuple(experiment.dataset.load()), replicated(experiment.mesh))
     prepare(workdir, config)
-    logging.info("%s", _overview(experiment))
     with Checkpoints(workdir) as checkpoints:
         step = checkpoints.latest_step() or 0
         if step:
@@ -65,6 +64,7 @@ def _run(
     profile: bool,
 ) -> GANState:
     config, step = experiment.config, int(state.step)
+    logging.info("%s", _overview(experiment))
     train_step, sampler = make_train_step(experiment), make_sampler(experiment)
     begin = time.monotonic()
     with futures.ThreadPoolExecutor(1) as pool:  # importing CLU's writers takes some seconds
