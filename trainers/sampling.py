@@ -1,6 +1,5 @@
 """Drawing samples from a generator: inside the loop, and from a finished or running run."""
 
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -10,13 +9,13 @@ import numpy as np
 
 from gan import pictures
 from gan.checkpoints import Checkpoints
-from gan.config import from_mapping
 from gan.data.dataset import to_uint8
 from gan.dynamics import Lookahead
 from gan.errors import UsageError
 from gan.evaluation import mixture_scores
 from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment, build
+from gan.trainers.workdir import read_config
 
 _SAMPLES_A_CALL = 256
 _NUM_IMAGES = 64  # in the loop's grids
@@ -141,9 +140,9 @@ def sample(
         raise UsageError(f"--output={output}: a name in .png, .npy or .npz is accepted")
     if num_images < 1:
         raise UsageError(f"--num_images must be at least 1, given {num_images}")
-    if not (workdir / "config.json").is_file():
+    config = read_config(workdir)
+    if config is None:
         raise UsageError(f"--workdir={workdir}: there is no run (no config.json)")
-    config = from_mapping(json.loads((workdir / "config.json").read_text()))
     with Checkpoints(workdir) as checkpoints:
         steps = checkpoints.all_steps()
         if not steps:

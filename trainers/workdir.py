@@ -4,12 +4,27 @@ import dataclasses
 import json
 import pathlib
 
-from gan.config import TrainConfig, to_json
+from gan.config import TrainConfig, from_mapping, to_json
 from gan.errors import UsageError
 
 _MAY_CHANGE = {"num_steps", "data_dir", "mesh"} | {
     field.name for field in dataclasses.fields(TrainConfig) if field.name.endswith("_every_steps")
 }
+
+
+def read_config(workdir: pathlib.Path) -> TrainConfig | None:
+    """The config of the run in a folder; None where there is no run.
+
+    Raises:
+      UsageError: where its `config.json` is damaged.
+    """
+    path = workdir / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        return from_mapping(json.loads(path.read_text()))
+    except (ValueError, AttributeError, OSError) as error:
+        raise UsageError(f"{path} is not a config: {error}") from error
 
 
 def check_same_run(workdir: pathlib.Path, config: TrainConfig) -> None:
@@ -18,14 +33,13 @@ def check_same_run(workdir: pathlib.Path, config: TrainConfig) -> None:
     Raises:
       UsageError: with every key that differs.
     """
-    path = workdir / "config.json"
-    if not path.exists():
+    old = read_config(workdir)
+    if old is None:
         return
-    old, new = json.loads(path.read_text()), json.loads(to_json(config))
     changes = [
-        f"{name} was {old.get(name)!r} and is now {value!r}"
-        for name, value in new.items()
-        if name not in _MAY_CHANGE and old.get(name) != value
+        f"{name} was {before!r} and is now {now!r}"
+        for name in sorted(dataclasses.asdict(config).keys() - _MAY_CHANGE)
+        if (before := getattr(old, name)) != (now := getattr(config, name))
     ]
     if changes:
         raise UsageError(

@@ -116,6 +116,13 @@ def test_another_config_is_refused_with_the_difference(root, small, finished):
     assert json.loads((finished[0] / "config.json").read_text())["loss"] == "non_saturating"
 
 
+def test_a_damaged_config_is_one_line(root, small, tmp_path):
+    (tmp_path / "config.json").write_text('{"seed": ')
+    done = run(root, "train.py", "--config", small, "--workdir", tmp_path, code=2)
+    assert "config.json is not a config" in done.stderr
+    run(root, "sample.py", "--workdir", tmp_path, code=2)
+
+
 def test_another_optimizer_from_the_command_line_and_from_a_file(root, small, tmp_path):
     args = ("--config", small, "--config.num_steps", "2")
     run(root, "train.py", *args, "--workdir", tmp_path / "a",
