@@ -25,6 +25,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     except RunError as error:
         print(f"{program}: failed: {error}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(130)

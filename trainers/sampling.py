@@ -43,7 +43,8 @@ def make_sampler(experiment: Experiment, weights: str | None = None) -> Sampler:
     """Compiles `(state, count, seed) -> (examples, labels)`.
 
     Examples are uint8 images `[count, H, W, C]` or float32 points `[count, D]`. The classes of a
-    conditional generator take turns. The same seed gives the same latents, whatever the state.
+    conditional generator take turns. Sample i of a seed has the same latents whatever the state and
+    the count.
 
     Args:
       experiment: The run's parts.
@@ -59,18 +60,19 @@ def make_sampler(experiment: Experiment, weights: str | None = None) -> Sampler:
         raise UsageError(f"--weights={chosen}: this run has {', '.join(names)}")
 
     @jax.jit
-    def draw(weights: Any, key: jax.Array, labels: jax.Array) -> jax.Array:
-        latents = jax.random.normal(key, [len(labels), game.latent_dim])  # [B, Z]
+    def draw(weights: Any, key: jax.Array, indices: jax.Array) -> jax.Array:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
+        latents = jax.vmap(lambda key: jax.random.normal(key, [game.latent_dim]))(keys)  # [B, Z]
+        labels = indices % num_classes
         examples = game.sample(weights["params"], weights["variables"], latents, labels)
         return to_uint8(examples) if examples.ndim == 4 else examples
 
     def sampler(state: GANState, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        size = min(count, _SAMPLES_A_CALL)
-        drawn = []
-        for call in range(-(-count // size)):
-            labels = (np.arange(size, dtype=np.int32) + call * size) % num_classes
-            key = stream_key(seed, "samples", call)
-            drawn.append(np.asarray(draw(_weights(experiment, state, chosen), key, labels)))
+        key, size = stream_key(seed, "samples", 0), min(count, _SAMPLES_A_CALL)
+        drawn = [
+            np.asarray(draw(_weights(experiment, state, chosen), key, np.arange(i, i + size)))
+            for i in range(0, count, size)
+        ]
         labels = np.arange(count, dtype=np.int32) % num_classes
         return np.concatenate(drawn)[:count], labels
 

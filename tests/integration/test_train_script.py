@@ -150,6 +150,8 @@ def test_samples_are_the_same_for_a_seed_and_in_every_format(root, finished, tmp
     assert archive["labels"].shape == (9,)
     assert width(outputs[2]) > 400
     assert (np.load(outputs[3]) != images).any()
+    run(root, "sample.py", "--workdir", finished[0], "--output", outputs[3], "--num_images", 300)
+    np.testing.assert_allclose(np.load(outputs[3])[:9].astype(int), images, atol=1)
 
 
 def test_list_names_everything_with_its_defaults(root):
