@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from gan.errors import RunError
@@ -20,13 +21,14 @@ class Checkpoints:
 
     Args:
       workdir: The run's folder; checkpoints are in `workdir/checkpoints/<step>`.
+      create: Whether to make that folder where it is missing.
     """
 
-    def __init__(self, workdir: str | pathlib.Path):
+    def __init__(self, workdir: str | pathlib.Path, create: bool = True):
         self._folder = pathlib.Path(workdir).absolute() / "checkpoints"
         self._manager = ocp.CheckpointManager(
             self._folder,
-            options=ocp.CheckpointManagerOptions(max_to_keep=_KEEP, create=True),
+            options=ocp.CheckpointManagerOptions(max_to_keep=_KEEP, create=create),
             item_handlers={
                 "state": ocp.StandardCheckpointHandler(),
                 "config": ocp.JsonCheckpointHandler(),
@@ -85,11 +87,22 @@ class Checkpoints:
         Raises:
           RunError: where the saved state has another structure, shapes or types.
         """
-        saved = self._manager.item_metadata(step)["state"]
+        place = self._folder / str(step)
+        try:
+            saved = self._manager.item_metadata(step)["state"]
+        except Exception as error:  # Orbax raises what the damage happens to cause
+            raise RunError(f"checkpoint {place} cannot be read: {_first_line(error)}") from error
         if (difference := _difference(saved, target)) is not None:
-            raise RunError(f"checkpoint {self._folder / str(step)}: {difference}")
+            raise RunError(f"checkpoint {place}: {difference}")
         args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        return self._manager.restore(step, args=args)["state"]
+        try:
+            return self._manager.restore(step, args=args)["state"]
+        except Exception as error:
+            raise RunError(f"checkpoint {place} cannot be read: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def _difference(saved: Any, target: Any) -> str | None:
@@ -98,7 +111,7 @@ def _difference(saved: Any, target: Any) -> str | None:
     def leaves(tree: Any) -> dict[str, Any]:
         paths = jax.tree_util.tree_flatten_with_path(tree)[0]
         return {
-            jax.tree_util.keystr(path, simple=True, separator="."): (leaf.shape, str(leaf.dtype))
+            jax.tree_util.keystr(path, simple=True, separator="."): _shape_and_type(leaf)
             for path, leaf in paths
         }
 
@@ -107,3 +120,10 @@ def _difference(saved: Any, target: Any) -> str | None:
         if there.get(name) != wanted.get(name):
             return f"{name} is {there.get(name)} there and {wanted.get(name)} in this run"
     return None
+
+
+def _shape_and_type(leaf: Any) -> tuple[tuple[int, ...], str]:
+    """Of a leaf as Orbax writes it: a typed key as its words."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.eval_shape(jax.random.key_data, leaf)
+    return tuple(leaf.shape), str(leaf.dtype)

@@ -25,8 +25,16 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     except RunError as error:
         print(f"{program}: failed: {error}", file=sys.stderr)
         sys.exit(1)
-    except BrokenPipeError:  # `... | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, RuntimeError) as error:  # a full disk, a device out of memory, a failed writer
+        if isinstance(error, BrokenPipeError):  # `... | head` has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+        if os.environ.get("GAN_TRACEBACK"):
+            raise
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        hint = "GAN_TRACEBACK=1 shows where"
+        print(f"{program}: failed: {reason} ({hint})", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(130)

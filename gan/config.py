@@ -66,6 +66,8 @@ class TrainConfig:
         for name, least in _LEAST.items():
             if (value := getattr(self, name)) < least:
                 raise UsageError(f"config: {name} must be at least {least}, given {value}")
+        if self.seed >= 2**32:
+            raise UsageError(f"config: seed must be below 2**32, given {self.seed}")
 
 
 _LEAST = {
@@ -140,7 +142,11 @@ def _parse_value(name: str, text: str) -> Any:
 
 
 def _run_config_file(path: pathlib.Path) -> Mapping[str, Any]:
-    if not path.is_file():
+    try:
+        exists = path.is_file()
+    except OSError as error:
+        raise UsageError(f"config file {path}: {error.strerror}") from error
+    if not exists:
         there = (
             sorted(other.name for other in path.parent.glob("*.py")) if path.parent.is_dir() else []
         )

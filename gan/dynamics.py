@@ -37,6 +37,11 @@ class Dynamics(abc.ABC):
         return 1
 
     @property
+    def batches_per_update(self) -> int:
+        """How many of them one update of the discriminator draws."""
+        return 1
+
+    @property
     def needs_derivative(self) -> bool:
         """Whether a step takes the derivative of the vector field, the losses' second."""
         return False
@@ -147,6 +152,10 @@ class Extragradient(Dynamics):
     def num_batches(self) -> int:  # noqa: D102
         return 2
 
+    @property
+    def batches_per_update(self) -> int:  # noqa: D102
+        return 2
+
     def step(  # noqa: D102
         self,
         game: Game,
@@ -176,8 +185,10 @@ class PastExtragradient(Dynamics):
     """
 
     def init(self, players: Pair[PlayerState]) -> Any:
-        """The gradient at the last half step: none yet."""
-        return pairwise(lambda player: jax.tree.map(jnp.zeros_like, player.params), players)
+        """The gradient and the loss at the last half step: none yet."""
+        return pairwise(
+            lambda player: (jax.tree.map(jnp.zeros_like, player.params), jnp.zeros([])), players
+        )
 
     def step(  # noqa: D102
         self,
@@ -189,14 +200,15 @@ class PastExtragradient(Dynamics):
         key: jax.Array,
     ) -> Moved:
         past = pairwise(
-            lambda player, value: Gradient(value, jnp.zeros([]), player.variables, {}),
+            lambda player, past: Gradient(past[0], past[1], player.variables, {}),
             players,
             memory,
         )
         ahead = pairwise(update, optimizers, players, past)
         field = game.vector_field(ahead, batches[0], key)
         moved = pairwise(update, optimizers, ahead, field, players)
-        return Moved(moved, pairwise(lambda gradient: gradient.value, field), _metrics(field))
+        memory = pairwise(lambda gradient: (gradient.value, gradient.loss), field)
+        return Moved(moved, memory, _metrics(field))
 
 
 class LookaheadMemory(NamedTuple):
@@ -242,6 +254,10 @@ class Lookahead(Dynamics):
     @property
     def num_batches(self) -> int:  # noqa: D102
         return self.inner.num_batches
+
+    @property
+    def batches_per_update(self) -> int:  # noqa: D102
+        return self.inner.batches_per_update
 
     @property
     def needs_derivative(self) -> bool:  # noqa: D102

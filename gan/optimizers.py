@@ -74,6 +74,8 @@ def scale_by_optimistic_gradient(
     """
     if first_step not in ("optimistic", "plain"):
         raise ValueError(f"first_step must be 'optimistic' or 'plain', given {first_step!r}")
+    if isinstance(beta, int | float) and beta < 0:
+        raise ValueError(f"the strength of optimism must be 0 or more, given {beta}")
 
     def init(params: optax.Params) -> OptimisticState:
         return OptimisticState(jnp.zeros([], jnp.int32), optax.tree.zeros_like(params))
@@ -151,8 +153,6 @@ def optimistic_sgd(
 def _optimism(
     learning_rate: ScalarOrSchedule, strength: ScalarOrSchedule | None, first_step: FirstStep
 ) -> optax.GradientTransformation:
-    if isinstance(strength, int | float) and strength < 0:
-        raise ValueError(f"strength must be 0 or more, given {strength}")
     return optax.chain(
         scale_by_optimistic_gradient(
             learning_rate, learning_rate if strength is None else strength, first_step

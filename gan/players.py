@@ -79,9 +79,9 @@ def update(
     start: PlayerState | None = None,
 ) -> PlayerState:
     """One optimizer step of one player, from the parameters of `start` where given."""
-    optimizer = optax.with_extra_args_support(optimizer)
-    updates, opt_state = optimizer.update(
-        gradient.value, player.opt_state, player.params, value=gradient.loss
+    origin = (start or player).params
+    updates, opt_state = optax.with_extra_args_support(optimizer).update(
+        gradient.value, player.opt_state, origin, value=gradient.loss
     )
-    params = optax.apply_updates((start or player).params, updates)
+    params = optax.apply_updates(origin, updates)
     return PlayerState(params=params, variables=gradient.variables, opt_state=opt_state)

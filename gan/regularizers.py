@@ -18,7 +18,7 @@ Critic: TypeAlias = Callable[[jax.Array], jax.Array]
 
 @dataclass(frozen=True)
 class Regularizer:
-    """A penalty that is applied to every n-th batch, and then n times as strong.
+    """A penalty that is applied at every n-th update, and then n times as strong.
 
     Attributes:
       name: Under which it is logged.
@@ -40,7 +40,7 @@ class Regularizer:
         if self.every == 1:
             return self.penalty(critic, batch.examples, fake, key)
         return jax.lax.cond(
-            batch.index % self.every == 0,
+            batch.update % self.every == 0,
             lambda: self.every * self.penalty(critic, batch.examples, fake, key),
             lambda: jnp.zeros([]),
         )

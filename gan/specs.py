@@ -59,7 +59,11 @@ def _spec(node: ast.expr, text: str) -> Spec:
         return Spec(node.id)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         keywords = [(keyword.arg, _value(keyword.value, text)) for keyword in node.keywords]
-        if all(name is not None for name, _ in keywords):
+        names = [name for name, _ in keywords]
+        if None not in names:
+            for name in names:
+                if names.count(name) > 1:
+                    raise UsageError(f"{text!r}: argument {name!r} is given twice")
             args = tuple(_value(arg, text) for arg in node.args)
             return Spec(node.func.id, args, tuple((str(name), value) for name, value in keywords))
     part = ast.unparse(node)
@@ -141,6 +145,10 @@ class Registry(Generic[T]):
         shown = []
         for parameter in self.parameters(name).values():
             default = parameter.default
+            names = [key for key, maker in self._makers.items() if maker is type(default)]
+            if names:  # a part of this registry: as a spec writes it
+                shown.append(f"{parameter.name}={names[0]}")
+                continue
             if isinstance(default, Callable):  # type: ignore[arg-type]
                 default = getattr(default, "__name__", type(default).__name__)
             has_default = parameter.default is not inspect.Parameter.empty
@@ -215,6 +223,8 @@ class Registry(Generic[T]):
         self, spec: Spec, name: str, value: Any, hint: Any, context: Mapping[str, Any]
     ) -> Any:
         given = value
+        if isinstance(value, Spec) and value.name not in self and matches("", hint):
+            raise UsageError(f"{spec.name}: {name} must be in quotes: {name}={value.name!r}")
         value = self._resolve(value, context)
         if not matches(value, hint):
             shown = repr(given.name) if isinstance(given, Spec) else repr(given)

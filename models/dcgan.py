@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gan.models.layers import Conv, ConvTranspose
-from gan.models.registry import DISCRIMINATORS, GENERATORS
+from gan.models.registry import DISCRIMINATORS, GENERATORS, check_size
 
 _init = nn.initializers.normal(0.02)
 _MAX_WIDENING = 8
@@ -35,6 +35,7 @@ class DCGANGenerator(nn.Module):
     conditional: bool = False
 
     def __post_init__(self) -> None:
+        check_size("width", self.width, 1)
         _blocks(self.shape)
         super().__post_init__()
 
@@ -83,6 +84,7 @@ class DCGANDiscriminator(nn.Module):
     conditional: bool = False
 
     def __post_init__(self) -> None:
+        check_size("width", self.width, 1)
         _blocks(self.shape)
         super().__post_init__()
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from gan.models.registry import DISCRIMINATORS, GENERATORS
+from gan.models.registry import DISCRIMINATORS, GENERATORS, check_size
 
 
 @GENERATORS.register("mlp")
@@ -26,6 +26,11 @@ class MLPGenerator(nn.Module):
     width: int = 128
     depth: int = 3
     conditional: bool = False
+
+    def __post_init__(self) -> None:
+        check_size("width", self.width, 1)
+        check_size("depth", self.depth, 0)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
@@ -56,6 +61,11 @@ class MLPDiscriminator(nn.Module):
     width: int = 128
     depth: int = 3
     conditional: bool = False
+
+    def __post_init__(self) -> None:
+        check_size("width", self.width, 1)
+        check_size("depth", self.depth, 0)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:

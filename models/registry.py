@@ -10,6 +10,13 @@ from flax import linen as nn
 
 from gan.specs import Registry
 
+
+def check_size(name: str, value: int, least: int) -> None:
+    """Raises ValueError where a network's size is too small to mean anything."""
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, given {value}")
+
+
 GENERATORS: Registry[nn.Module] = Registry("generator", nn.Module, context=("shape", "num_classes"))
 DISCRIMINATORS: Registry[nn.Module] = Registry(
     "discriminator", nn.Module, context=("shape", "num_classes")

@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--output", default="runs/games", metavar="DIR", help="for .png and .csv")
     flags = parser.parse_args(argv)
 
-    from gan.trainers.game_report import CLASSIC, report
+    from gan.trainers.game_report import CLASSIC, check, report
     from gan.trainers.play import Contestant
 
     if flags.num_steps < 10:
@@ -44,11 +44,14 @@ def main(argv: Sequence[str]) -> None:
     contestants: tuple[Contestant, ...] = CLASSIC
     if flags.play:
         parts = [text.partition(";") for text in flags.play]
-        if any(not semicolon for _, semicolon, _ in parts):
-            raise UsageError(f"--play={flags.play[0]!r}: 'DYNAMICS; OPTIMIZER' is accepted")
+        for text, (_, semicolon, _) in zip(flags.play, parts, strict=True):
+            if not semicolon:
+                raise UsageError(f"--play={text!r}: 'DYNAMICS; OPTIMIZER' is accepted")
         contestants = tuple(Contestant(one.strip(), other.strip()) for one, _, other in parts)
     output = pathlib.Path(flags.output)
-    for game in flags.game or ("bilinear", "dirac"):
+    games = flags.game or ("bilinear", "dirac")
+    check(games, contestants, output)
+    for game in games:
         print(report(game, contestants, flags.num_steps, output), end="\n\n")
     print(f"pictures and points: {output}/")
 

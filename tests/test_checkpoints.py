@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,3 +58,36 @@ def test_another_shape_type_or_name_is_one_clear_line(tmp_path, target):
         with pytest.raises(RunError, match=r"x is \(\(4,\), 'float32'\) there and") as error:
             checkpoints.restore(1, target)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["noisy_sgd(0.1, key=1)", "optimistic_adam(0.1)", "muon(0.1)"]
+)
+@pytest.mark.parametrize("dynamics", ["past_extragradient", "lookahead(extragradient)"])
+def test_optimizers_and_dynamics_come_back_with_all_they_remember(tmp_path, optimizer, dynamics):
+    config = dataclasses.replace(CONFIG, generator_optimizer=optimizer, dynamics=dynamics)
+    experiment = build(config)
+    state = experiment.init_on_mesh()
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state, {}, {})
+        checkpoints.wait()
+        restored = checkpoints.restore(1, experiment.state_target())
+
+    def words(leaf):
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(leaf) if is_key else leaf
+
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(words(a), words(b)), restored, state)
+
+
+def test_damage_is_one_clear_line(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"x": jnp.ones(4)}, {}, {})
+    (tmp_path / "checkpoints" / "1" / "state" / "manifest.ocdbt").write_bytes(b"")
+    (tmp_path / "checkpoints" / "7").mkdir()
+    target = {"x": jax.ShapeDtypeStruct((4,), jnp.float32)}
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 7):
+            with pytest.raises(RunError, match=f"checkpoints/{step} cannot be read") as error:
+                checkpoints.restore(step, target)
+            assert "\n" not in str(error.value)

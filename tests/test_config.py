@@ -50,6 +50,7 @@ def test_json_round_trip():
         ("    return {'loss': 3}\n", {}, ["loss must be str", "3"]),
         ("    return {}\n", {"num_steps": "0"}, ["num_steps must be at least 1, given 0"]),
         ("    return {}\n", {"seed": "-1"}, ["seed must be at least 0, given -1"]),
+        ("    return {}\n", {"seed": str(2**32)}, ["below 2**32"]),
         ("    return 3\n", {}, ["must return a ConfigDict, not int"]),
         ("    return 1 / 0\n", {}, ["ZeroDivisionError"]),
     ],

@@ -12,7 +12,7 @@ from gan.errors import UsageError
 from gan.games import GAMES, Game
 from gan.optimizers import OPTIMIZERS
 from gan.players import Gradient, Pair, PlayerState, pairwise
-from gan.theory import contraction
+from gan.theory import contraction, jacobian
 
 
 def setup(game, optimizer, x, y):
@@ -37,7 +37,7 @@ def play(dynamics, optimizer, game, x, y, num_steps):
 
 def spectral_radius(dynamics, optimizer, game, num_steps=1):
     """Of the linear map that `num_steps` steps are, memory and optimizer states included; a step."""
-    size = len(game.sigma)
+    size = game.init(jax.random.key(0)).generator[0].size
     optimizers, players = setup(game, optimizer, jnp.zeros(size), jnp.zeros(size))
     leaves, tree = jax.tree.flatten((players, dynamics.init(players)))
     is_float = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
@@ -105,15 +105,18 @@ def test_bilinear_games_have_the_rates_of_the_closed_forms(dynamics, optimizer, 
         # A double root (s = 1/2 of OGDA, s = 2 of alternating) is only known to half the digits.
         tolerance = 1e-5 if min(abs(eta * sigma - 0.5), abs(eta * sigma - 2)) < 1e-3 else 1e-9
         np.testing.assert_allclose(measured, expected, rtol=tolerance)
-        np.testing.assert_allclose(contraction(rule, spec, 1j * sigma), expected, rtol=tolerance)
+        np.testing.assert_allclose(
+            contraction(rule, spec, jacobian(game)), expected, rtol=tolerance
+        )
 
 
 @pytest.mark.parametrize(("s", "expected"), [(0.1, 0.99852), (0.3, 0.98661), (0.5, 0.96254)])
 def test_negative_momentum_converges_when_alternating(x64, s, expected):
     rule, spec = DYNAMICS.build("alternating"), f"sgd({s}, momentum=-0.5)"
-    measured = spectral_radius(rule, OPTIMIZERS.build(spec), GAMES.build("bilinear"))
+    game = GAMES.build("bilinear")
+    measured = spectral_radius(rule, OPTIMIZERS.build(spec), game)
     np.testing.assert_allclose(measured, expected, atol=5e-6)
-    np.testing.assert_allclose(contraction(rule, spec, 1j), measured, rtol=1e-9)
+    np.testing.assert_allclose(contraction(rule, spec, jacobian(game)), measured, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +136,39 @@ def test_quadratic_games_have_their_eigenvalues_rates(dynamics, optimizer, mu, s
         game = GAMES.build(f"quadratic(({mu!r},), ({sigma!r},))")
         steps = getattr(rule, "steps", 1)
         measured = spectral_radius(rule, OPTIMIZERS.build(optimizer), game, steps)
-        (value,) = game.eigenvalues()
-        np.testing.assert_allclose(measured, contraction(rule, optimizer, value), rtol=1e-6)
+        np.testing.assert_allclose(
+            measured, contraction(rule, optimizer, jacobian(game)), rtol=1e-6
+        )
+        if (dynamics, optimizer) in QUADRATIC:
+            expected = QUADRATIC[dynamics, optimizer](complex(mu, sigma))
+            np.testing.assert_allclose(measured, expected, rtol=1e-6)
+
+
+QUADRATIC = {  # the multiplier of an eigenvector, for the eigenvalue mu + i sigma
+    ("simultaneous", "sgd(0.3)"): lambda value: abs(1 - 0.3 * value),
+    ("extragradient", "sgd(0.3)"): lambda value: abs(1 - 0.3 * value + 0.09 * value**2),
+    ("past_extragradient", "sgd(0.3)"): lambda value: np.abs(
+        np.roots([1, 0.6 * value - 1, -0.3 * value])
+    ).max(),
+    ("simultaneous", "optimistic_sgd(0.2, 0.5)"): lambda value: np.abs(
+        np.roots([1, 0.7 * value - 1, -0.5 * value])
+    ).max(),
+    ("consensus(0.4)", "sgd(0.3)"): lambda value: abs(1 - 0.3 * (value + 0.4 * abs(value) ** 2)),
+    ("lookahead(steps=3)", "sgd(0.3)"): lambda value: (
+        abs(0.5 + 0.5 * (1 - 0.3 * value) ** 3) ** (1 / 3)
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "dynamics", ["consensus(0.5)", "sga(1.0)", "alternating(2)", "extragradient"]
+)
+@pytest.mark.parametrize("r1", [0.5, 2.0])
+def test_theory_of_a_field_that_is_not_normal(x64, dynamics, r1):
+    """The Dirac-GAN with R1: theory's matrices against the map that the code is."""
+    game, rule = GAMES.build(f"dirac(r1={r1})"), DYNAMICS.build(dynamics)
+    measured = spectral_radius(rule, optax.sgd(0.4), game)
+    np.testing.assert_allclose(contraction(rule, "sgd(0.4)", jacobian(game)), measured, rtol=1e-9)
 
 
 def test_several_planes_go_at_the_rate_of_the_slowest(x64):
@@ -343,3 +377,13 @@ def test_the_half_steps_of_extragradient_see_fresh_batches_and_keys():
 def test_misuse(spec, words):
     with pytest.raises(UsageError, match=words):
         DYNAMICS.build(spec)
+
+
+def test_past_extragradient_hands_on_the_past_loss(x64):
+    """Optimizers that watch the loss see the last one, not a made-up 0."""
+    game = GAMES.build("bilinear")
+    optimizers, players = setup(game, OPTIMIZERS.build("sgd(0.1)"), [1.0], [2.0])
+    rule = DYNAMICS.build("past_extragradient")
+    moved = rule.step(game, optimizers, players, rule.init(players), [None], jax.random.key(0))
+    _, loss = moved.memory.generator
+    np.testing.assert_allclose(loss, 1.0 * 2.0)  # x y at the first look ahead, which stays put

@@ -92,6 +92,7 @@ def test_a_dynamics_that_needs_a_derivative_that_is_not_there(monkeypatch, dynam
     monkeypatch.setitem(LOSSES._makers, "once", lambda: loss)
     build(small(loss="once"))
     with pytest.raises(
-        UsageError, match="needs the derivative of the vector field, which loss = 'once'"
+        UsageError,
+        match="needs the derivative of the vector field, and cannot take it of loss = 'once'",
     ):
         build(small(loss="once", dynamics=dynamics))

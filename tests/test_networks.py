@@ -54,6 +54,16 @@ def test_dcgan_refuses_other_sizes(shape):
             registry.build("dcgan", shape=shape, num_classes=10)
 
 
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [("dcgan(0)", "width must be at least 1"), ("mlp(-1)", "width"), ("mlp(4, -1)", "depth")],
+)
+def test_sizes_that_mean_nothing(spec, words):
+    for registry in (GENERATORS, DISCRIMINATORS):
+        with pytest.raises(UsageError, match=words):
+            registry.build(spec, shape=(8, 8, 1), num_classes=10)
+
+
 def test_discriminator_norms_have_their_variables():
     images = jax.random.normal(jax.random.key(2), [3, 16, 16, 1])
     for norm, expected in (

@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gan.optimizers import OPTIMIZERS
 from gan.players import Gradient, Pair, PlayerState, pairwise, update
 
 
@@ -29,3 +30,12 @@ def test_the_loss_reaches_optimizers_that_ask_for_it():
     player = PlayerState(jnp.array([1.0]), {}, optimizer.init(jnp.array([1.0])))
     moved = update(optimizer, player, Gradient(jnp.array([2.0]), jnp.array(3.0), {}, {}))
     np.testing.assert_allclose(moved.params, [1 - 3 / 4 * 2])
+
+
+def test_a_step_from_start_is_clipped_at_start():
+    """What a chain ends with (a box of weights) must hold for where the step goes from."""
+    optimizer = OPTIMIZERS.build("sgd(1.0) | clip_weights(1.0)")
+    start = PlayerState(jnp.array([1.0]), {}, optimizer.init(jnp.array([1.0])))
+    ahead = start.replace(params=jnp.array([0.5]))
+    moved = update(optimizer, ahead, Gradient(jnp.array([-3.0]), jnp.array(0.0), {}, {}), start)
+    np.testing.assert_allclose(moved.params, [1.0])

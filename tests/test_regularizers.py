@@ -17,7 +17,7 @@ def critic(x):
 
 
 def batch(index=0):
-    return Batch(examples=REAL, labels=jnp.zeros(3, jnp.int32), index=jnp.asarray(index))
+    return Batch(examples=REAL, labels=jnp.zeros(3, jnp.int32), update=jnp.asarray(index))
 
 
 def squared(x):
@@ -43,7 +43,7 @@ def test_gradient_penalty_mixes_each_sample_by_itself():
     """With D(x) = |x|^2 / 2 the gradient is x itself, so the penalty tells where x was."""
     regularizer = REGULARIZERS.build("gradient_penalty(weight=1.0)")
     real, fake = jnp.zeros([400, 1]), 2 * jnp.ones([400, 1])
-    many = Batch(examples=real, labels=jnp.zeros(400, jnp.int32), index=jnp.zeros([], jnp.int32))
+    many = Batch(examples=real, labels=jnp.zeros(400, jnp.int32), update=jnp.zeros([], jnp.int32))
     penalty = regularizer(lambda x: jnp.sum(x**2, 1) / 2, many, fake, jax.random.key(0))
     # x is uniform on [0, 2]: E (x - 1)^2 = 1 / 3; one ratio for all would give (2 r - 1)^2.
     np.testing.assert_allclose(penalty, 1 / 3, atol=0.05)

@@ -12,11 +12,11 @@ def read(path):
 def test_a_line_a_step(tmp_path):
     path = tmp_path / "metrics.jsonl"
     writer = JSONLinesWriter(path, 0)
-    writer.write_scalars(1, {"a": 1.0})
+    writer.write_scalars(1, {"a": 1.0, "c": float("inf")})
     writer.write_scalars(1, {"b": 2})
     writer.write_scalars(2, {"a": 3.0})
     writer.close()
-    assert read(path) == [{"step": 1, "a": 1.0, "b": 2.0}, {"step": 2, "a": 3.0}]
+    assert read(path) == [{"step": 1, "a": 1.0, "c": None, "b": 2.0}, {"step": 2, "a": 3.0}]
 
 
 def test_resuming_drops_what_will_come_again(tmp_path):

@@ -110,6 +110,8 @@ def test_build_passes_arguments_context_and_nested_specs(shapes):
         ("square(1, colour='red')", ["unknown argument 'colour'"]),
         ("frame(square(1), layout='round')", ["'wide' or 'tall'", "'round'"]),
         ("frame(3)", ["inner must be Shape", "3"]),
+        ("square(1, name=big)", ["name must be in quotes: name='big'"]),
+        ("square(size=1, size=2)", ["'size' is given twice"]),
         ("frame(number)", ["inner must be Shape", "'number'"]),
         ("number", ["number is an argument of shapes, not one by itself"]),
         ("square(1) | square(2)", ["shape is one name, without '|'"]),

@@ -118,3 +118,16 @@ def test_every_dynamics_trains_a_gan(name, network):
     for role in ("generator", "discriminator"):
         assert metrics[f"update_norm/{role}"] > 0
     assert int(state.step) == 2
+
+
+@pytest.mark.parametrize(
+    "dynamics", ["extragradient", "lookahead(extragradient)", "alternating(2)"]
+)
+def test_lazy_penalties_reach_every_nth_update_of_any_dynamics(dynamics):
+    """With every = 2, two steps hold as much penalty as the same steps with every = 1 on average."""
+    lazy = [run(n, dynamics=dynamics, regularizers=("r1(1.0, every=2)",))[1] for n in (1, 2)]
+    assert lazy[0]["penalty/r1"] > 0 or dynamics == "alternating(2)"
+    if "extragradient" in dynamics:  # the first step's real update has it, the second's has none
+        np.testing.assert_allclose(lazy[1]["penalty/r1"], lazy[0]["penalty/r1"] / 2, rtol=1e-5)
+    else:  # updates 0 and 1 make up step 0, and the metrics are those of the last
+        assert lazy[1]["penalty/r1"] == 0

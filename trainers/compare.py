@@ -1,7 +1,7 @@
 """The same GAN trained with several optimizers and dynamics, several seeds each."""
 
-import csv
 import dataclasses
+import json
 import pathlib
 import time
 from collections.abc import Mapping
@@ -16,9 +16,10 @@ from gan.evaluation import frechet_distance
 from gan.trainers.experiment import build
 from gan.trainers.loop import train
 from gan.trainers.sampling import make_sampler
+from gan.trainers.workdir import check_writable, read_config
 
 _NUM_SAMPLES = 5_000
-_MAX_PIXELS = 1_024  # of an image whose covariances are compared
+_MAX_PIXELS = 4_096  # of an image whose covariances are compared
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Score:
       seed: Its seed.
       average: Fréchet distance of pixels in [0, 1], drawn with the config's first average.
       raw: The same, drawn with the last iterate.
-      seconds: Of training, compilation included; of the part that this call made.
+      seconds: Of training, compilation included.
     """
 
     variant: str
@@ -64,7 +65,7 @@ def compare(
 ) -> str:
     """Trains each way from each seed in `output/<way>/seed_<n>`, and returns the table.
 
-    A run that is complete is only scored; so a comparison that was stopped goes on where it was.
+    A run that was scored is not made again; so a comparison that was stopped goes on where it was.
 
     Args:
       config: What they have in common.
@@ -80,16 +81,16 @@ def compare(
         for name, keys in ways.items()
         for seed in range(config.seed, config.seed + num_seeds)
     }
-    for one in configs.values():
+    for (name, seed), one in configs.items():
         _check(one)
+        check_writable(output / name / f"seed_{seed}")
     scores = []
     for (name, seed), one in configs.items():
         logging.info("%s, seed %d", name, seed)
         scores.append(_score(one, name, output / name / f"seed_{seed}"))
-    with (output / "comparison.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in dataclasses.fields(Score))
-        writer.writerows(dataclasses.astuple(score) for score in scores)
+    names = [field.name for field in dataclasses.fields(Score)]
+    rows = [names, *([str(getattr(score, name)) for name in names] for score in scores)]
+    _write(output / "comparison.csv", "".join(",".join(row) + "\n" for row in rows))
     return _table(config, scores)
 
 
@@ -103,6 +104,10 @@ def _check(config: TrainConfig) -> None:
 
 
 def _score(config: TrainConfig, name: str, workdir: pathlib.Path) -> Score:
+    """Trains and scores a run, or reads the score that is there."""
+    done = workdir / f"score_{config.num_steps}.json"
+    if done.exists() and read_config(workdir) == config:
+        return Score(**json.loads(done.read_text()))
     begin = time.monotonic()
     state = train(config, workdir)
     seconds = time.monotonic() - begin
@@ -114,7 +119,15 @@ def _score(config: TrainConfig, name: str, workdir: pathlib.Path) -> Score:
         )
         for weights in (None, "raw")
     )
-    return Score(name, config.seed, average, raw, seconds)
+    score = Score(name, config.seed, average, raw, seconds)
+    _write(done, json.dumps(dataclasses.asdict(score)) + "\n")
+    return score
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_text(text)
+    beside.replace(path)
 
 
 def _vectors(examples: np.ndarray) -> np.ndarray:

@@ -161,7 +161,7 @@ def _check_derivative(experiment: Experiment) -> None:
     batch = Batch(
         examples=jnp.zeros([batch_size, *experiment.dataset.shape]),
         labels=jnp.zeros([batch_size], jnp.int32),
-        index=jnp.zeros([], jnp.int32),
+        update=jnp.zeros([], jnp.int32),
     )
 
     def step(state: GANState) -> Moved:
@@ -176,8 +176,8 @@ def _check_derivative(experiment: Experiment) -> None:
     except Exception as error:  # whatever JAX may raise
         reason = str(error).strip().partition("\n")[0]
         raise UsageError(
-            f"dynamics = {config.dynamics!r} needs the derivative of the vector field, which "
-            f"loss = {config.loss!r} with these networks does not have: {reason}"
+            f"dynamics = {config.dynamics!r} needs the derivative of the vector field, and cannot "
+            f"take it of loss = {config.loss!r} with these networks: {reason}"
         ) from error
 
 

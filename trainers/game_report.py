@@ -10,8 +10,10 @@ import numpy as np
 
 from gan.dynamics import DYNAMICS
 from gan.errors import UsageError
-from gan.games import GAMES, DiracGame, QuadraticGame
+from gan.games import GAMES
+from gan.optimizers import OPTIMIZERS
 from gan.theory import contraction as theoretical
+from gan.theory import jacobian
 from gan.trainers.play import Contestant, contraction, play
 
 CLASSIC = (
@@ -39,27 +41,37 @@ def report(
       contestants: Who plays.
       num_steps: How long.
       output: The folder.
+    """
+    played = GAMES.build(game)
+    with jax.enable_x64(True):
+        paths, near = play(played, contestants, num_steps, scales=(1.0, _NEAR))
+        theory = jacobian(played)
+    name = re.sub(r"\W+", "_", game).strip("_")
+    _write_csv(output / f"{name}.csv", contestants, paths)
+    _draw(output / f"{name}.png", game, contestants, paths)
+    return _table(game, theory, contestants, paths, near)
+
+
+def check(games: Sequence[str], contestants: Sequence[Contestant], output: pathlib.Path) -> None:
+    """Builds every part and makes the folder, before any work.
 
     Raises:
       UsageError: for a spec that names nothing, or a folder that cannot be written.
     """
-    played = GAMES.build(game)
-    with jax.enable_x64(True):
-        paths = play(played, contestants, num_steps)
-        near = play(played, contestants, num_steps, scale=_NEAR)
-    name = re.sub(r"\W+", "_", game).strip("_")
+    for game in games:
+        GAMES.build(game)
+    for contestant in contestants:
+        DYNAMICS.build(contestant.dynamics)
+        OPTIMIZERS.build(contestant.optimizer)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        _write_csv(output / f"{name}.csv", contestants, paths)
-        _draw(output / f"{name}.png", game, contestants, paths)
     except OSError as error:
         raise UsageError(f"--output={output} cannot be written: {error.strerror}") from error
-    return _table(game, played, contestants, paths, near)
 
 
 def _table(
     game: str,
-    played: object,
+    linear: np.ndarray,
     contestants: Sequence[Contestant],
     paths: np.ndarray,
     near: np.ndarray,
@@ -68,7 +80,8 @@ def _table(
     head = f"{'':{width}}  {'distance at the end':>20}  {'measured a step':>16}  {'theory':>8}"
     lines = [game, head]
     for contestant, path, local in zip(contestants, paths, near, strict=True):
-        theory = _theory(played, contestant)
+        rule = DYNAMICS.build(contestant.dynamics)
+        theory = theoretical(rule, contestant.optimizer, linear)
         # Adam has no rate near the solution: its steps do not shrink with the gradient.
         rate = contraction(path if theory is None else local)
         expected = "-" if theory is None else f"{theory:.5f}"
@@ -77,21 +90,12 @@ def _table(
     return "\n".join(lines)
 
 
-def _theory(game: object, contestant: Contestant) -> float | None:
-    if not isinstance(game, QuadraticGame | DiracGame):
-        return None
-    with jax.enable_x64(True):
-        values = game.eigenvalues()
-    rule = DYNAMICS.build(contestant.dynamics)
-    rates = [theoretical(rule, contestant.optimizer, value) for value in values]
-    return None if None in rates else max(rate for rate in rates if rate is not None)
-
-
 def _write_csv(path: pathlib.Path, contestants: Sequence[Contestant], paths: np.ndarray) -> None:
     """One row a contestant and step: the parameters of both players and their distance to 0."""
     size = paths.shape[-1]
     names = [f"{player}_{i}" for player in ("generator", "discriminator") for i in range(size)]
-    with path.open("w", newline="") as file:
+    beside = path.with_name(path.name + ".tmp")
+    with beside.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["dynamics", "optimizer", "step", *names, "distance"])
         for contestant, points in zip(contestants, paths, strict=True):
@@ -99,6 +103,7 @@ def _write_csv(path: pathlib.Path, contestants: Sequence[Contestant], paths: np.
                 distance = np.linalg.norm(point)
                 row = [f"{value:.9g}" for value in (*point, distance)]
                 writer.writerow([contestant.dynamics, contestant.optimizer, step, *row])
+    beside.replace(path)
 
 
 def _draw(
@@ -131,4 +136,6 @@ def _draw(
     axes.set_ylim(bottom=1e-10, top=1e4)
     axes.set(xlabel="step", ylabel="distance to the solution")
     axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=columns)
-    figure.savefig(path)
+    beside = path.with_name(path.name + ".tmp")
+    figure.savefig(beside, format="png")
+    beside.replace(path)

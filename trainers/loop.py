@@ -14,13 +14,14 @@ from clu import parameter_overview
 from gan import pictures
 from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
+from gan.data.batches import check_indices
 from gan.players import ROLES
 from gan.sharding import replicated
 from gan.state import GANState
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.sampling import draw_samples, evaluate, make_sampler
 from gan.trainers.train_step import Data, make_train_step, scalars
-from gan.trainers.workdir import check_same_run, prepare
+from gan.trainers.workdir import check_same_run, check_writable, prepare
 
 
 def train(config: TrainConfig, workdir: str | pathlib.Path, *, profile: bool = False) -> GANState:
@@ -40,8 +41,11 @@ def train(config: TrainConfig, workdir: str | pathlib.Path, *, profile: bool = F
     workdir = pathlib.Path(workdir)
     experiment = build(config)
     check_same_run(workdir, config)
-    data = jax.device_put(tuple(experiment.dataset.load()), replicated(experiment.mesh))
+    check_writable(workdir)
+    examples = experiment.dataset.load()
+    check_indices(len(examples.labels), config.batch_size)
     prepare(workdir, config)
+    data = jax.device_put(tuple(examples), replicated(experiment.mesh))
     with Checkpoints(workdir) as checkpoints:
         step = checkpoints.latest_step() or 0
         if step:

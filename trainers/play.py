@@ -39,18 +39,20 @@ class Contestant:
 
 
 def play(
-    game: Game, contestants: Sequence[Contestant], num_steps: int, scale: float = 1.0
+    game: Game, contestants: Sequence[Contestant], num_steps: int, scales: Sequence[float] = (1.0,)
 ) -> np.ndarray:
-    """The paths of all contestants from the same start.
+    """The paths of all contestants from the same starts.
+
+    All of them are one scan, which is compiled once; the starts are a `vmap` over it.
 
     Args:
       game: With one vector of parameters a player; the solution is 0.
       contestants: C ways to play.
       num_steps: T.
-      scale: Of the game's own start.
+      scales: Of the game's own start: S starts on the same line to the solution.
 
     Returns:
-      `[C, T + 1, 2, D]`: the generator's and the discriminator's parameters after each step.
+      `[S, C, T + 1, 2, D]`: the generator's and the discriminator's parameters after each step.
 
     Raises:
       UsageError: for a spec that names nothing.
@@ -60,10 +62,7 @@ def play(
     for contestant in contestants:
         optimizer = OPTIMIZERS.build(contestant.optimizer)
         optimizers.append(Pair(generator=optimizer, discriminator=optimizer))
-    start = jax.tree.map(
-        lambda leaf: scale * leaf.astype(jnp.result_type(float)),
-        game.init(stream_key(0, "init", 0)),
-    )
+    networks = game.init(stream_key(0, "init", 0))
 
     def player(optimizer: optax.GradientTransformation, own: tuple[Any, Any]) -> PlayerState:
         params, variables = own
@@ -77,12 +76,17 @@ def play(
         ]
         return [one._replace(metrics={}) for one in moved], _stack(moved)
 
-    begin = []
-    for rule, pair in zip(rules, optimizers, strict=True):
-        players = pairwise(player, pair, start)
-        begin.append(Moved(players, rule.init(players), {}))
-    _, path = jax.jit(lambda points: jax.lax.scan(step, points, jnp.arange(num_steps)))(begin)
-    return np.swapaxes(np.concatenate([_stack(begin)[None], path]), 0, 1)
+    def path(scale: jax.Array) -> jax.Array:
+        start = jax.tree.map(lambda leaf: scale * leaf.astype(scale.dtype), networks)
+        begin = []
+        for rule, pair in zip(rules, optimizers, strict=True):
+            players = pairwise(player, pair, start)
+            begin.append(Moved(players, rule.init(players), {}))
+        _, points = jax.lax.scan(step, begin, jnp.arange(num_steps))
+        return jnp.concatenate([_stack(begin)[None], points])  # [T + 1, C, 2, D]
+
+    paths = jax.jit(jax.vmap(path))(jnp.asarray(scales, jnp.result_type(float)))
+    return np.swapaxes(paths, 1, 2)
 
 
 def _stack(points: list[Moved]) -> jax.Array:

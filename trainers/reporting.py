@@ -4,6 +4,7 @@ CLU imports TensorFlow, which takes some seconds: import this module late.
 """
 
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -37,7 +38,8 @@ class JSONLinesWriter(metric_writers.MetricWriter):  # type: ignore[misc]
         if self._pending.get("step") != step:
             self.flush()
             self._pending = {"step": step}
-        self._pending |= {name: float(value) for name, value in scalars.items()}
+        for name, value in scalars.items():  # JSON has no infinity and no NaN
+            self._pending[name] = float(value) if math.isfinite(value) else None
 
     def flush(self) -> None:
         """Writes the line of the current step."""
@@ -109,12 +111,17 @@ def create_hooks(
       workdir: Where a profile is written.
       num_steps: The last step of the run.
       step: From where the run goes on.
-      profile_step: After which step a profile of some seconds is taken, or None.
+      profile_step: After which step the next call is profiled, or None.
     """
     hooks = [periodic_actions.ReportProgress(num_train_steps=num_steps, every_secs=15)]
     if profile_step is not None:
         hooks.append(
-            periodic_actions.Profile(logdir=os.fspath(workdir), first_profile=profile_step)
+            periodic_actions.Profile(
+                logdir=os.fspath(workdir),
+                first_profile=profile_step,
+                profile_duration_ms=None,  # until the next call
+                every_secs=None,
+            )
         )
     for hook in hooks:
         hook(step)  # starts their clocks

@@ -1,5 +1,6 @@
 """Drawing samples from a generator: inside the loop, and from a finished or running run."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -145,7 +146,9 @@ def sample(
     config = read_config(workdir)
     if config is None:
         raise UsageError(f"--workdir={workdir}: there is no run (no config.json)")
-    with Checkpoints(workdir) as checkpoints:
+    config = dataclasses.replace(config, mesh="data(1)")  # a run can be sampled on any machine
+    _check_writable(output)
+    with Checkpoints(workdir, create=False) as checkpoints:
         steps = checkpoints.all_steps()
         if not steps:
             raise UsageError(f"--workdir={workdir}: no checkpoint is saved there yet")
@@ -159,10 +162,19 @@ def sample(
     return step
 
 
+def _check_writable(output: pathlib.Path) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        beside = output.with_name(output.name + ".tmp")
+        beside.touch()
+        beside.unlink()
+    except OSError as error:
+        raise UsageError(f"--output={output} cannot be written: {error.strerror}") from error
+
+
 def _write(
     output: pathlib.Path, experiment: Experiment, examples: np.ndarray, labels: np.ndarray
 ) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == ".png":
         pictures.write_png(output, draw_picture(experiment, examples))
         return

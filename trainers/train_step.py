@@ -49,7 +49,13 @@ def make_train_step(experiment: Experiment) -> TrainStep:
             state.players,
             state.dynamics,
             [
-                batch_at(*data, config.batch_size, config.seed, first + i)
+                batch_at(
+                    *data,
+                    config.batch_size,
+                    config.seed,
+                    first + i,
+                    update=(first + i) // dynamics.batches_per_update,
+                )
                 for i in range(dynamics.num_batches)
             ],
             stream_key(config.seed, "step", state.step),

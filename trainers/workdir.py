@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 
 from gan.config import TrainConfig, from_mapping, to_json
@@ -19,9 +20,9 @@ def read_config(workdir: pathlib.Path) -> TrainConfig | None:
       UsageError: where its `config.json` is damaged.
     """
     path = workdir / "config.json"
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         return from_mapping(json.loads(path.read_text()))
     except (ValueError, AttributeError, OSError) as error:
         raise UsageError(f"{path} is not a config: {error}") from error
@@ -46,6 +47,19 @@ def check_same_run(workdir: pathlib.Path, config: TrainConfig) -> None:
             f"--workdir={workdir} holds a run with another config: {'; '.join(changes)}. "
             f"Go on with the old config, or choose another workdir"
         )
+
+
+def check_writable(workdir: pathlib.Path) -> None:
+    """Looks whether a folder can be made and written, without doing it.
+
+    Raises:
+      UsageError: where it cannot.
+    """
+    there = workdir.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"--workdir={workdir} cannot be written: {there} is no writable folder")
 
 
 def prepare(workdir: pathlib.Path, config: TrainConfig) -> None:

@@ -15,13 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan.data.dataset import Batch, to_float
+from gan.errors import UsageError
 from gan.sharding import split_batch
 
 _ROUNDS = 8
 
 
 def batch_at(
-    examples: jax.Array, labels: jax.Array, batch_size: int, seed: int, index: jax.Array | int
+    examples: jax.Array,
+    labels: jax.Array,
+    batch_size: int,
+    seed: int,
+    index: jax.Array | int,
+    update: jax.Array | int | None = None,
 ) -> Batch:
     """Batch number `index` of the run with this seed.
 
@@ -31,25 +37,34 @@ def batch_at(
       batch_size: B.
       seed: Of the run.
       index: From 0.
+      update: Which update of the discriminator it is for; by default each batch is for its own.
     """
     places = indices_at(len(examples), batch_size, seed, index)  # [B]
     return Batch(
         examples=split_batch(to_float(examples[places])),
         labels=split_batch(labels[places]),
-        index=jnp.asarray(index, jnp.int32),
+        update=jnp.asarray(index if update is None else update, jnp.int32),
     )
 
 
 @partial(jax.jit, static_argnames=("size", "batch_size", "seed"))
 def indices_at(size: int, batch_size: int, seed: int, index: jax.Array | int) -> jax.Array:
     """Which examples of a dataset of `size` make up batch number `index`: int32 `[B]`."""
-    if size * batch_size >= 2**32:
-        raise ValueError(f"{size} examples in batches of {batch_size}: the product must be < 2**32")
+    check_indices(size, batch_size)
     index = jnp.asarray(index, jnp.uint32)
     # index B + j = (index // N) N B + (index % N) B + j, without overflow.
     rest = (index % size) * np.uint32(batch_size) + jnp.arange(batch_size, dtype=jnp.uint32)
     epoch = (index // size) * np.uint32(batch_size) + rest // size
     return permute(rest % size, size, _mix(epoch ^ _mix(np.uint32(seed % 2**32)))).astype(jnp.int32)
+
+
+def check_indices(size: int, batch_size: int) -> None:
+    """Raises UsageError where the indices would not fit into 32 bits."""
+    if size * batch_size >= 2**32:
+        raise UsageError(
+            f"batch_size = {batch_size} is too large for {size} examples: "
+            f"at most {(2**32 - 1) // size}"
+        )
 
 
 def permute(places: jax.Array, size: int, key: jax.Array) -> jax.Array:

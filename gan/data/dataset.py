@@ -63,12 +63,12 @@ class Batch:
     Attributes:
       examples: float32 `[B, *shape]`; images in [-1, 1].
       labels: int32 `[B]`.
-      index: Which batch of the run this is, an int32 scalar.
+      update: Which update of the discriminator it is for, an int32 scalar from 0.
     """
 
     examples: jax.Array
     labels: jax.Array
-    index: jax.Array
+    update: jax.Array
 
 
 def to_float(examples: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,19 @@ def _load(builder: Any, split: str) -> Examples:
             f"this prepares it: tfds build {builder.name} --data_dir={builder._data_dir_root} "
             f"--file_format=array_record"
         )
+    read = _read_array_record if _is_array_record(builder) else _read_tfrecord
+    images, labels = read(builder, split)
+    if not images:
+        raise UsageError(f"dataset {builder.name}: split {split!r} is empty")
+    return Examples(np.stack(images), np.array(labels, np.int32))  # [N, H, W, C], [N]
+
+
+def _open(open_split: Callable[..., Any], builder: Any, split: str, **options: Any) -> Any:
     try:
-        read = _read_array_record if _is_array_record(builder) else _read_tfrecord
-        images, labels = read(builder, split)
+        return open_split(split, **options)
     except ValueError as error:
         known = ", ".join(builder.info.splits)
         raise UsageError(f"dataset {builder.name}: no split {split!r}; known: {known}") from error
-    return Examples(np.stack(images), np.array(labels, np.int32))  # [N, H, W, C], [N]
 
 
 def _is_array_record(builder: Any) -> bool:
@@ -72,7 +79,8 @@ def _read_array_record(builder: Any, split: str) -> tuple[list[np.ndarray], list
     from tensorflow_datasets import decode
 
     channels = builder.info.features["image"].shape[-1]
-    source = builder.as_data_source(split, decoders={"image": decode.SkipDecoding()})
+    decoders = {"image": decode.SkipDecoding()}
+    source = _open(builder.as_data_source, builder, split, decoders=decoders)
     records = source.__getitems__(range(len(source)))
     mode = {1: "L", 3: "RGB"}[channels]
     images = [
@@ -86,5 +94,5 @@ def _read_tfrecord(builder: Any, split: str) -> tuple[list[np.ndarray], list[int
     """The older files can only be read with TensorFlow."""
     from tensorflow_datasets import as_numpy
 
-    records = list(as_numpy(builder.as_dataset(split)))
+    records = list(as_numpy(_open(builder.as_dataset, builder, split)))
     return [record["image"] for record in records], [record["label"] for record in records]

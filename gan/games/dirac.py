@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from gan.games.game import GAMES, Game
 from gan.losses import LOSSES, Loss
@@ -43,20 +42,6 @@ class DiracGame(Game):
             return self.losses.generator(real, fake), ({}, {})
         penalty = self.r1 / 2 * jnp.sum(psi**2)
         return self.losses.discriminator(real, fake) + penalty, ({}, {})
-
-    def eigenvalues(self) -> tuple[complex, ...]:
-        """Of the vector field's Jacobian at the solution, the one with the larger imaginary part."""
-
-        def field(point: jax.Array) -> jax.Array:
-            players = Pair(
-                generator=PlayerState(point[:1], {}, ()),
-                discriminator=PlayerState(point[1:], {}, ()),
-            )
-            gradients = self.vector_field(players, None, jax.random.key(0))
-            return jnp.concatenate([gradients.generator.value, gradients.discriminator.value])
-
-        values = np.linalg.eigvals(np.asarray(jax.jacobian(field)(jnp.zeros(2))))
-        return (complex(max(values, key=lambda value: value.imag)),)
 
 
 @GAMES.register("dirac")

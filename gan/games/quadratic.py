@@ -44,10 +44,6 @@ class QuadraticGame(Game):
         value = jnp.sum(mu / 2 * (x**2 - y**2) + sigma * x * y)
         return (value if role == "generator" else -value), ({}, {})
 
-    def eigenvalues(self) -> tuple[complex, ...]:
-        """Of the vector field's Jacobian, those with the positive imaginary part."""
-        return tuple(complex(mu, sigma) for mu, sigma in zip(self.mu, self.sigma, strict=True))
-
 
 @GAMES.register("bilinear")
 def bilinear(singular_values: tuple[float, ...] = (1.0,)) -> QuadraticGame:
