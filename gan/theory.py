@@ -40,7 +40,7 @@ def jacobian(game: Game) -> np.ndarray:
         gradients = game.vector_field(players, None, jax.random.key(0))
         return jnp.concatenate([gradients.generator.value, gradients.discriminator.value])
 
-    return np.asarray(jax.jacobian(field)(jnp.zeros(2 * size)))
+    return np.asarray(jax.jit(jax.jacobian(field))(jnp.zeros(2 * size)))
 
 
 def contraction(dynamics: Dynamics, optimizer: str, jacobian: np.ndarray) -> float | None:

@@ -1,6 +1,5 @@
 """What a person wants to see of a game: a table, a CSV and a picture."""
 
-import csv
 import pathlib
 import re
 from collections.abc import Sequence
@@ -95,14 +94,13 @@ def _write_csv(path: pathlib.Path, contestants: Sequence[Contestant], paths: np.
     size = paths.shape[-1]
     names = [f"{player}_{i}" for player in ("generator", "discriminator") for i in range(size)]
     beside = path.with_name(path.name + ".tmp")
-    with beside.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["dynamics", "optimizer", "step", *names, "distance"])
+    with beside.open("w") as file:
+        file.write(",".join(["dynamics", "optimizer", "step", *names, "distance"]) + "\n")
         for contestant, points in zip(contestants, paths, strict=True):
-            for step, point in enumerate(points.reshape(len(points), -1)):
-                distance = np.linalg.norm(point)
-                row = [f"{value:.9g}" for value in (*point, distance)]
-                writer.writerow([contestant.dynamics, contestant.optimizer, step, *row])
+            flat = points.reshape(len(points), -1)
+            table = np.column_stack([np.arange(len(flat)), flat, np.linalg.norm(flat, axis=1)])
+            ways = f'"{contestant.dynamics}","{contestant.optimizer}",'.replace("%", "%%")
+            np.savetxt(file, table, fmt=ways + "%d" + ",%.9g" * (table.shape[1] - 1))
     beside.replace(path)
 
 
