@@ -66,7 +66,7 @@ def scale_by_optimistic_gradient(
 
     Args:
       alpha: How far to go.
-      beta: How far to correct for the last step; 0 is no optimism.
+      beta: How far to correct for the last step, the strength; 0 is no optimism.
       first_step: `"optimistic"` starts from r_0 = 0, so that the first output is
         (alpha + beta) r_1; `"plain"` from r_0 = r_1, which makes it alpha r_1.
 
@@ -75,7 +75,7 @@ def scale_by_optimistic_gradient(
     if first_step not in ("optimistic", "plain"):
         raise ValueError(f"first_step must be 'optimistic' or 'plain', given {first_step!r}")
     if isinstance(beta, int | float) and beta < 0:
-        raise ValueError(f"the strength of optimism must be 0 or more, given {beta}")
+        raise ValueError(f"strength must be 0 or more, given {beta}")
 
     def init(params: optax.Params) -> OptimisticState:
         return OptimisticState(jnp.zeros([], jnp.int32), optax.tree.zeros_like(params))

@@ -1,4 +1,3 @@
-import chex
 import jax
 import numpy as np
 import pytest
@@ -104,7 +103,7 @@ def test_lazy_penalties_and_conditional_networks_train():
     )
     assert metrics["penalty/r1"] > 0
     assert metrics["penalty/gradient_penalty"] > 0
-    chex.assert_tree_all_finite(state.players)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.players))
     assert state.averages == {}
 
 
@@ -114,7 +113,7 @@ def test_every_dynamics_trains_a_gan(name, network):
     state, metrics = run(
         2, generator=network, discriminator=network, dynamics=name, regularizers=("r1(0.1)",)
     )
-    chex.assert_tree_all_finite(state.players)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.players))
     for role in ("generator", "discriminator"):
         assert metrics[f"update_norm/{role}"] > 0
     assert int(state.step) == 2
