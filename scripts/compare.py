@@ -1,10 +1,10 @@
-r"""Trains one config with Adam, Optimistic Adam, ExtraAdam and lookahead, several seeds each.
+r"""Trains configs with Adam, Optimistic Adam, ExtraAdam and lookahead, several seeds each.
 
     python scripts/compare.py --config configs/digits.py --output runs/compare \
-        --learning_rate 5e-4 --config.num_steps=5_000
+        --learning_rate 5e-4 --config.num_steps=4_000
 
-The table goes to the terminal, every run's score to comparison.csv. The same command again goes on
-where it was stopped.
+A table for each config goes to the terminal, every run's score to OUTPUT/<config>/comparison.csv.
+The same command again goes on where it was stopped.
 """
 
 import argparse
@@ -22,7 +22,9 @@ def main(argv: Sequence[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="a file with get_config()")
+    parser.add_argument(
+        "--config", required=True, nargs="+", metavar="FILE", help="files with get_config()"
+    )
     parser.add_argument("--config.KEY", metavar="VALUE", help="changes one key of the config")
     parser.add_argument("--output", required=True, metavar="DIR", help="for the runs")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from the config's own (3)")
@@ -33,12 +35,16 @@ def main(argv: Sequence[str]) -> None:
         raise UsageError(f"--seeds must be at least 1, given {flags.seeds}")
 
     from gan import config
-    from gan.trainers.compare import compare, variants
+    from gan.trainers.compare import check, compare, variants
 
     cli.log_to_terminal()
     ways = variants(flags.learning_rate, flags.b1)
-    cfg = config.load(flags.config, overrides)
-    print(compare(cfg, ways, flags.seeds, pathlib.Path(flags.output)))
+    paths = [pathlib.Path(path) for path in flags.config]
+    configs = {path.stem: config.load(path, overrides) for path in paths}
+    for cfg in configs.values():
+        check(cfg, ways)
+    for name, cfg in configs.items():
+        print(compare(cfg, ways, flags.seeds, pathlib.Path(flags.output) / name), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -81,9 +81,8 @@ def compare(
         for name, keys in ways.items()
         for seed in range(config.seed, config.seed + num_seeds)
     }
-    for (name, seed), one in configs.items():
-        _check(one)
-        check_writable(output / name / f"seed_{seed}")
+    check(config, ways)
+    check_writable(output)
     scores = []
     for (name, seed), one in configs.items():
         logging.info("%s, seed %d", name, seed)
@@ -94,13 +93,19 @@ def compare(
     return _table(config, scores)
 
 
-def _check(config: TrainConfig) -> None:
-    shape = build(config).dataset.shape
-    if len(shape) == 3 and np.prod(shape) > _MAX_PIXELS:
-        raise UsageError(
-            f"dataset = {config.dataset!r}: images of up to {_MAX_PIXELS} values can be compared, "
-            f"one here has {np.prod(shape)}"
-        )
+def check(config: TrainConfig, ways: Mapping[str, Mapping[str, str]]) -> None:
+    """Builds every part of every way, before any work.
+
+    Raises:
+      UsageError: for a config that will not do.
+    """
+    for keys in ways.values():
+        shape = build(from_mapping(dataclasses.asdict(config) | dict(keys))).dataset.shape
+        if np.prod(shape) > _MAX_PIXELS:
+            raise UsageError(
+                f"dataset = {config.dataset!r}: examples of up to {_MAX_PIXELS} values can be "
+                f"compared, one here has {np.prod(shape)}"
+            )
 
 
 def _score(config: TrainConfig, name: str, workdir: pathlib.Path) -> Score:

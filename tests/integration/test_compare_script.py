@@ -28,10 +28,10 @@ def test_a_table_over_ways_and_seeds_that_goes_on_where_it_stopped(root, tmp_pat
     first, again = run(root, *args), run(root, *args)
     for way in ("adam", "optimistic_adam", "extra_adam", "lookahead_adam"):
         assert f"| {way} |" in first.stdout
-        assert (tmp_path / "out" / way / "seed_1" / "checkpoints" / "4").is_dir()
+        assert (tmp_path / "out" / "c" / way / "seed_1" / "checkpoints" / "4").is_dir()
     assert first.stdout == again.stdout
     assert "training from step" not in again.stderr
-    with (tmp_path / "out" / "comparison.csv").open() as file:
+    with (tmp_path / "out" / "c" / "comparison.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 8
 
 
