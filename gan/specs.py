@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from gan.errors import UsageError, nearest
 
+_MANY = 20  # more names than this are not listed in a message
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -130,7 +131,7 @@ class Registry(Generic[T]):
         """
         if name not in self._makers:
             hint = nearest(name, self._makers)
-            raise UsageError(f"unknown {self.kind} {name!r}{hint or '; known: ' + self._names()}")
+            raise UsageError(f"unknown {self.kind} {name!r}{hint or self._names()}")
         return self._makers[name]
 
     def parameters(self, name: str) -> dict[str, inspect.Parameter]:
@@ -239,7 +240,10 @@ class Registry(Generic[T]):
         return value
 
     def _names(self) -> str:
-        return ", ".join(self)
+        """All names, for a message, unless they are too many."""
+        if len(self._makers) > _MANY:
+            return f"; scripts/train.py --list prints all {len(self._makers)} of them"
+        return f"; known: {', '.join(self)}"
 
 
 def _hints(maker: Callable[..., Any]) -> dict[str, Any]:
