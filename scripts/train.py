@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
 
         print(catalog())
         return
-    if flags.config is None or flags.workdir is None:
+    if not flags.config or not flags.workdir:
         parser.error("--config and --workdir are needed (or --list)")
 
     from gan import config

@@ -93,7 +93,7 @@ def _run(
                 values["images_per_second"] = images / (time.monotonic() - logged_time)
                 writer.write_scalars(step, values)
                 metrics, logged_step, logged_time = metrics.empty(), step, time.monotonic()
-            if _due(step, config.sample_every_steps):
+            if config.sample_every_steps and (last or _due(step, config.sample_every_steps)):
                 picture = draw_samples(experiment, sampler, state)
                 pictures.write_png(workdir / "samples" / f"step_{step:08d}.png", picture)
                 writer.write_images(step, {"samples": picture[None]})

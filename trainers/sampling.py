@@ -141,6 +141,8 @@ def sample(
     workdir, output = pathlib.Path(workdir), pathlib.Path(output)
     if output.suffix not in (".png", ".npy", ".npz"):
         raise UsageError(f"--output={output}: a name in .png, .npy or .npz is accepted")
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed must be from 0 to 2**32 - 1, given {seed}")
     if num_images < 1:
         raise UsageError(f"--num_images must be at least 1, given {num_images}")
     config = read_config(workdir)

@@ -47,10 +47,14 @@ def _dataset(name: str, split: str, data_dir: str | None) -> Dataset:
 def _load(builder: Any, split: str) -> Examples:
     """All records of a split. Nothing is downloaded."""
     if not builder.info.splits:
+        folder = builder._data_dir_root
+        prepare = (
+            f"import tensorflow_datasets as tfds; tfds.builder({builder.name!r}, "
+            f"data_dir={str(folder)!r}, file_format='array_record').download_and_prepare()"
+        )
         raise UsageError(
-            f"dataset {builder.name}: not prepared in data_dir {builder._data_dir_root}; with a network "
-            f"this prepares it: tfds build {builder.name} --data_dir={builder._data_dir_root} "
-            f"--file_format=array_record"
+            f"dataset {builder.name}: not prepared in data_dir {folder}; with a network this "
+            f'prepares it: python -c "{prepare}"'
         )
     read = _read_array_record if _is_array_record(builder) else _read_tfrecord
     images, labels = read(builder, split)
