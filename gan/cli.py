@@ -4,27 +4,29 @@ import argparse
 import logging
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from absl import logging as absl_logging
 
-from gan.errors import RunError, UsageError
+from gan.errors import RunError, Stopped, UsageError
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Runs a command line: exit code 0, 2 for misuse, 1 for a failure, 130 for Ctrl-C."""
+    """Runs a command line.
+
+    Its exit code is 0, 2 for misuse, 1 for a failure, 130 for Ctrl-C, 143 for SIGTERM.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no greetings from TensorFlow,
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which only writes event files here
-    program = sys.argv[0].rpartition("/")[2]
     try:
         main(sys.argv[1:])
     except UsageError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(2, f"error: {error}")
     except RunError as error:
-        print(f"{program}: failed: {error}", file=sys.stderr)
-        sys.exit(1)
+        _end(1, f"failed: {error}")
     except (OSError, RuntimeError) as error:  # a full disk, a device out of memory, a failed writer
         if isinstance(error, BrokenPipeError):  # `... | head` has read enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -32,12 +34,20 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         if os.environ.get("GAN_TRACEBACK"):
             raise
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        hint = "GAN_TRACEBACK=1 shows where"
-        print(f"{program}: failed: {reason} ({hint})", file=sys.stderr)
-        sys.exit(1)
+        _end(1, f"failed: {reason} (GAN_TRACEBACK=1 shows where)")
+    except Stopped as stopped:
+        _end(128 + stopped.number)  # it was logged
     except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _end(128 + signal.SIGINT, "interrupted")
+
+
+def _end(code: int, message: str = "") -> NoReturn:
+    """Ends the program now: no thread that still works or hangs is waited for."""
+    if message:
+        print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def parse_with_overrides(

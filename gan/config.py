@@ -36,6 +36,8 @@ class TrainConfig:
       dynamics: Spec of how the players move.
       averaging: Specs of averages of the generator; samples are drawn from the first.
       mesh: Spec of the devices: `data` is all of them, `data(4)` the first four.
+      on_nonfinite: Spec of what to do about a step whose numbers are not finite; it is never made.
+      keep_checkpoints: Specs of which checkpoints are kept; the newest always is.
       log_every_steps: Metrics are averaged and logged over so many steps.
       sample_every_steps: A grid of samples is drawn this often; 0 is never.
       checkpoint_every_steps: The state is saved this often, and at the end.
@@ -57,6 +59,8 @@ class TrainConfig:
     dynamics: str = "simultaneous"
     averaging: tuple[str, ...] = ("ema(decay=0.999)",)
     mesh: str = "data"
+    on_nonfinite: str = "raise"
+    keep_checkpoints: tuple[str, ...] = ("latest(3)",)
     log_every_steps: int = 100
     sample_every_steps: int = 1_000
     checkpoint_every_steps: int = 1_000

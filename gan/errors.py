@@ -1,6 +1,7 @@
 """Errors for people: one line, with what was given, what is accepted and the nearest match."""
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -10,6 +11,14 @@ class UsageError(Exception):
 
 class RunError(Exception):
     """Something failed while it ran: a command line exits with 1."""
+
+
+class Stopped(Exception):  # noqa: N818
+    """A signal ended the run, which is saved: a command line exits with 128 + its number."""
+
+    def __init__(self, number: signal.Signals, message: str):
+        super().__init__(message)
+        self.number = number
 
 
 def nearest(given: str, accepted: Iterable[str]) -> str:

@@ -1,8 +1,12 @@
 """Data parallelism: a mesh with one axis, `data`, along which every batch is split."""
 
+import re
+
 import jax
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from gan.errors import UsageError
 from gan.specs import Registry
 
 MESHES: Registry[Mesh] = Registry("mesh", Mesh)
@@ -32,3 +36,36 @@ def split_batch(x: jax.Array) -> jax.Array:
     if "data" not in jax.sharding.get_abstract_mesh().axis_names:
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec("data"))
+
+
+def barrier(name: str) -> None:
+    """Waits until every process is here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def join_processes(where: str) -> None:
+    """Joins the processes of a run; to be called before anything else asks for devices.
+
+    Args:
+      where: `auto`, where JAX knows the cluster (Slurm, Open MPI, Kubernetes, Cloud TPU), or
+        `HOST:PORT,PROCESS/COUNT`: where the first process listens, and which of how many this is.
+
+    Raises:
+      UsageError: where it is neither, or no cluster is found.
+    """
+    if where == "auto":
+        try:
+            jax.distributed.initialize()
+        except ValueError as error:
+            raise UsageError(
+                "--distributed: JAX finds no cluster here; --distributed=HOST:PORT,PROCESS/COUNT "
+                "says where the first process listens, and which of how many this is"
+            ) from error
+        return
+    match = re.fullmatch(r"(.+:\d+),(\d+)/(\d+)", where)
+    if match is None or int(match[2]) >= int(match[3]):
+        raise UsageError(
+            f"--distributed={where}: HOST:PORT,PROCESS/COUNT is accepted, with processes from 0"
+        )
+    jax.distributed.initialize(match[1], int(match[3]), int(match[2]))

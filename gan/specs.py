@@ -43,6 +43,8 @@ def parse(text: str) -> tuple[Spec, ...]:
     Raises:
       UsageError: where the text is not a spec.
     """
+    if text.strip().isidentifier():
+        return (Spec(text.strip()),)  # `raise` is a name here, though not to Python
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError) as error:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from gan import cli
 from gan.errors import UsageError
+from gan.trainers.stopping import Stop
 
 
 def main(argv: Sequence[str]) -> None:
@@ -34,17 +35,19 @@ def main(argv: Sequence[str]) -> None:
     if flags.seeds < 1:
         raise UsageError(f"--seeds must be at least 1, given {flags.seeds}")
 
-    from gan import config
-    from gan.trainers.compare import check, compare, variants
+    with Stop() as stop:
+        from gan import config
+        from gan.trainers.compare import check, compare, variants
 
-    cli.log_to_terminal()
-    ways = variants(flags.learning_rate, flags.b1)
-    paths = [pathlib.Path(path) for path in flags.config]
-    configs = {path.stem: config.load(path, overrides) for path in paths}
-    for cfg in configs.values():
-        check(cfg, ways)
-    for name, cfg in configs.items():
-        print(compare(cfg, ways, flags.seeds, pathlib.Path(flags.output) / name), end="\n\n")
+        cli.log_to_terminal()
+        ways = variants(flags.learning_rate, flags.b1)
+        paths = [pathlib.Path(path) for path in flags.config]
+        configs = {path.stem: config.load(path, overrides) for path in paths}
+        for cfg in configs.values():
+            check(cfg, ways)
+        for name, cfg in configs.items():
+            output = pathlib.Path(flags.output) / name
+            print(compare(cfg, ways, flags.seeds, output, stop), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def start(**changes):
 
 def run(num_steps, **changes):
     state, data, train_step = start(**changes)
-    state, metrics = train_step(state, data, num_steps)
+    state, metrics, _ = train_step(state, data, num_steps)
     return jax.device_get(state), scalars(metrics)
 
 
@@ -47,10 +47,10 @@ def test_the_work_is_split_over_the_devices():
 
 def test_many_steps_a_call_are_bitwise_single_steps():
     state, data, train_step = start(mesh="data(1)")
-    together, _ = train_step(state, data, 6)
+    together, _, _ = train_step(state, data, 6)
     state, data, train_step = start(mesh="data(1)")
     for _ in range(6):
-        state, _ = train_step(state, data, 1)
+        state, _, _ = train_step(state, data, 1)
     jax.tree.map(np.testing.assert_array_equal, together, state)
     assert int(state.step) == 6
 
@@ -59,7 +59,7 @@ def test_metrics_are_averages_over_the_call():
     state, data, train_step = start(mesh="data(1)")
     singles = []
     for _ in range(3):
-        state, metrics = train_step(state, data, 1)
+        state, metrics, _ = train_step(state, data, 1)
         singles.append(scalars(metrics))
     _, together = run(3, mesh="data(1)")
     for name, value in together.items():
@@ -82,12 +82,12 @@ def test_update_norm_is_how_far_a_player_moved():
 
 def test_one_compilation_and_no_hidden_transfer():
     state, data, train_step = start(mesh="data(8)")
-    state, _ = train_step(state, data, 1)
+    state, _, _ = train_step(state, data, 1)
     counts = [jax.device_put(np.int32(n), jax.tree.leaves(state)[0].sharding) for n in (1, 2, 5)]
     before = train_step.jitted._cache_size()
     with jax.transfer_guard("disallow"):
         for count in counts:
-            state, _ = train_step(state, data, count)
+            state, _, _ = train_step(state, data, count)
     assert train_step.jitted._cache_size() <= before + 1  # a count as an array, not as an int
     assert int(state.step) == 9
 

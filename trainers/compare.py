@@ -16,6 +16,7 @@ from gan.evaluation import frechet_distance
 from gan.trainers.experiment import build
 from gan.trainers.loop import train
 from gan.trainers.sampling import make_sampler
+from gan.trainers.stopping import Stop
 from gan.trainers.workdir import check_writable, read_config
 
 _NUM_SAMPLES = 5_000
@@ -62,6 +63,7 @@ def compare(
     ways: Mapping[str, Mapping[str, str]],
     num_seeds: int,
     output: pathlib.Path,
+    stop: Stop | None = None,
 ) -> str:
     """Trains each way from each seed in `output/<way>/seed_<n>`, and returns the table.
 
@@ -72,6 +74,7 @@ def compare(
       ways: From `variants`.
       num_seeds: From `config.seed` upwards.
       output: The folder; `comparison.csv` holds every run.
+      stop: Says when to stop early.
 
     Raises:
       UsageError: before any training, for a config that will not do.
@@ -86,7 +89,7 @@ def compare(
     scores = []
     for (name, seed), one in configs.items():
         logging.info("%s, seed %d", name, seed)
-        scores.append(_score(one, name, output / name / f"seed_{seed}"))
+        scores.append(_score(one, name, output / name / f"seed_{seed}", stop))
     names = [field.name for field in dataclasses.fields(Score)]
     rows = [names, *([str(getattr(score, name)) for name in names] for score in scores)]
     _write(output / "comparison.csv", "".join(",".join(row) + "\n" for row in rows))
@@ -108,20 +111,18 @@ def check(config: TrainConfig, ways: Mapping[str, Mapping[str, str]]) -> None:
             )
 
 
-def _score(config: TrainConfig, name: str, workdir: pathlib.Path) -> Score:
+def _score(config: TrainConfig, name: str, workdir: pathlib.Path, stop: Stop | None) -> Score:
     """Trains and scores a run, or reads the score that is there."""
     done = workdir / f"score_{config.num_steps}.json"
     if done.exists() and read_config(workdir) == config:
         return Score(**json.loads(done.read_text()))
     begin = time.monotonic()
-    state = train(config, workdir)
+    state = train(config, workdir, stop=stop)
     seconds = time.monotonic() - begin
     experiment = build(config)
-    real = _vectors(experiment.dataset.load().examples)
+    real, sampler = _vectors(experiment.dataset.load().examples), make_sampler(experiment)
     average, raw = (
-        frechet_distance(
-            _vectors(make_sampler(experiment, weights)(state, _NUM_SAMPLES, config.seed)[0]), real
-        )
+        frechet_distance(_vectors(sampler(state, _NUM_SAMPLES, config.seed, weights)[0]), real)
         for weights in (None, "raw")
     )
     score = Score(name, config.seed, average, raw, seconds)

@@ -17,9 +17,11 @@ from gan.errors import UsageError
 from gan.games import AdversarialGame
 from gan.losses import LOSSES
 from gan.models import DISCRIMINATORS, GENERATORS
+from gan.nonfinite import ON_NONFINITE, OnNonfinite
 from gan.optimizers import OPTIMIZERS
 from gan.players import ROLES, Pair, PlayerState, pairwise
 from gan.regularizers import REGULARIZERS
+from gan.retention import RETENTION, Retention
 from gan.sharding import MESHES, replicated
 from gan.specs import Registry, parse
 from gan.state import GANState, stream_key
@@ -36,6 +38,8 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "dynamics": DYNAMICS,
     "averaging": AVERAGING,
     "mesh": MESHES,
+    "on_nonfinite": ON_NONFINITE,
+    "keep_checkpoints": RETENTION,
 }
 """Config keys, and what their specs can name."""
 
@@ -51,6 +55,8 @@ class Experiment:
     dynamics: Dynamics
     averaging: dict[str, Averaging]
     mesh: Mesh
+    on_nonfinite: OnNonfinite
+    retention: tuple[Retention, ...]
 
     def init(self) -> GANState:
         """The state before the first step, a pure function of the seed."""
@@ -71,6 +77,7 @@ class Experiment:
                 name: averaging.init(players.generator)
                 for name, averaging in self.averaging.items()
             },
+            rollbacks=jnp.zeros([], jnp.int32),
         )
 
     def init_on_mesh(self) -> GANState:
@@ -110,6 +117,10 @@ def build(config: TrainConfig) -> Experiment:
     }
     if len(averaging) < len(config.averaging):
         raise UsageError(f"averaging = {config.averaging}: each name can be used once")
+    on_nonfinite = _part("on_nonfinite", config.on_nonfinite, ON_NONFINITE)
+    retention = tuple(
+        _part("keep_checkpoints", spec, RETENTION) for spec in config.keep_checkpoints
+    )
     dataset = _part("dataset", config.dataset, DATASETS, data_dir=config.data_dir)
     data = {"shape": dataset.shape, "num_classes": dataset.num_classes}
     generator = _part("generator", config.generator, GENERATORS, **data)
@@ -124,7 +135,9 @@ def build(config: TrainConfig) -> Experiment:
     game = AdversarialGame(
         generator, discriminator, losses, config.latent_dim, dataset.shape, regularizers
     )
-    experiment = Experiment(config, dataset, game, optimizers, dynamics, averaging, mesh)
+    experiment = Experiment(
+        config, dataset, game, optimizers, dynamics, averaging, mesh, on_nonfinite, retention
+    )
     _check_optimizers(experiment)
     if dynamics.needs_derivative:
         _check_derivative(experiment)

@@ -5,108 +5,216 @@ import dataclasses
 import importlib
 import pathlib
 import time
+from collections.abc import Callable
 from concurrent import futures
+from dataclasses import dataclass
+from types import ModuleType
+from typing import NoReturn
 
 import jax
 from absl import logging
+from clu import metrics as clu_metrics
 from clu import parameter_overview
 
 from gan import pictures
 from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
 from gan.data.batches import check_indices
+from gan.data.dataset import Examples
+from gan.errors import RunError, Stopped
+from gan.nonfinite import Rollback
 from gan.players import ROLES
-from gan.sharding import replicated
+from gan.sharding import barrier, replicated
 from gan.state import GANState
 from gan.trainers.experiment import Experiment, build
-from gan.trainers.sampling import draw_samples, evaluate, make_sampler
-from gan.trainers.train_step import Data, make_train_step, scalars
-from gan.trainers.workdir import check_same_run, check_writable, prepare
+from gan.trainers.health import Collapse, go_back, note_skipped
+from gan.trainers.history import record
+from gan.trainers.pace import Pace
+from gan.trainers.sampling import Sampler, draw_samples, evaluate, make_diversity, make_sampler
+from gan.trainers.start import start
+from gan.trainers.stopping import Stop
+from gan.trainers.train_step import Data, TrainStep, make_train_step, scalars
+from gan.trainers.workdir import check_writable, lock, write_config
 
 
-def train(config: TrainConfig, workdir: str | pathlib.Path, *, profile: bool = False) -> GANState:
+def train(
+    config: TrainConfig,
+    workdir: str | pathlib.Path,
+    *,
+    profile: bool = False,
+    init_from: str | None = None,
+    on_optimizer_change: str = "refuse",
+    stop: Stop | None = None,
+) -> GANState:
     """Trains from the newest checkpoint in `workdir`, or from scratch, to `config.num_steps`.
 
     Args:
       config: What to train.
       workdir: The run's folder, made where it is missing.
       profile: Whether to write a profile of some early steps, for TensorBoard.
+      init_from: `OTHER_WORKDIR` or `OTHER_WORKDIR@STEP`: whose state a new run starts from.
+      on_optimizer_change: What becomes of the state of an optimizer or dynamics that is not the one
+        of the checkpoint: `refuse` to go on, `reset` it, or `keep_moments` that both have.
+      stop: Says when to stop early; None is never.
 
     Returns:
       The state at the end.
 
     Raises:
       UsageError: before anything is written, where the config or the folder will not do.
+      RunError: where the run cannot go on; its checkpoints stay.
+      Stopped: where `stop` asked for it, after saving.
     """
     workdir = pathlib.Path(workdir)
     experiment = build(config)
-    check_same_run(workdir, config)
     check_writable(workdir)
-    examples = experiment.dataset.load()
-    check_indices(len(examples.labels), config.batch_size)
-    prepare(workdir, config)
-    data = jax.device_put(tuple(examples), replicated(experiment.mesh))
-    with Checkpoints(workdir) as checkpoints:
-        step = checkpoints.latest_step() or 0
-        if step:
-            state = checkpoints.restore(step, experiment.state_target())
-            logging.info("resuming %s at step %d", workdir, step)
-        else:
-            state = experiment.init_on_mesh()
-        if step >= config.num_steps:
-            logging.info("%s is complete: %d of %d steps", workdir, step, config.num_steps)
-            return state
-        return _run(experiment, state, data, checkpoints, workdir, profile)
+    with lock(workdir), Checkpoints(workdir, experiment.retention) as checkpoints:
+        examples = experiment.dataset.load()
+        check_indices(len(examples.labels), config.batch_size)
+        state = start(experiment, workdir, checkpoints, init_from, on_optimizer_change)
+        if int(state.step) < config.num_steps:
+            if jax.process_index() == 0:
+                write_config(workdir, config)
+            program, state = _compile(experiment, state, examples)
+            while int(state.step) < config.num_steps:  # again after a rollback
+                state = _run(program, state, checkpoints, workdir, profile, stop or Stop())
+        checkpoints.wait()
+        barrier("complete")
+        if (saved := checkpoints.newest()) is not None:
+            record(
+                workdir,
+                saved.step,
+                "complete",
+                f"{workdir} is complete: {saved.step} of {config.num_steps} steps; "
+                f"the state's SHA-256 is {saved.state}",
+            )
+        return state
 
 
-def _run(
-    experiment: Experiment,
-    state: GANState,
-    data: Data,
-    checkpoints: Checkpoints,
-    workdir: pathlib.Path,
-    profile: bool,
-) -> GANState:
-    config, step = experiment.config, int(state.step)
+@dataclass(frozen=True)
+class _Program:
+    """What a run executes, compiled."""
+
+    experiment: Experiment
+    data: Data
+    train_step: TrainStep
+    sampler: Sampler
+    diversity: Callable[[GANState], float]
+    reporting: ModuleType
+
+
+def _compile(
+    experiment: Experiment, state: GANState, examples: Examples
+) -> tuple[_Program, GANState]:
     logging.info("%s", _overview(experiment))
+    data = jax.device_put(tuple(examples), replicated(experiment.mesh))
     train_step, sampler = make_train_step(experiment), make_sampler(experiment)
     begin = time.monotonic()
     with futures.ThreadPoolExecutor(1) as pool:  # importing CLU's writers takes some seconds
         reporting = pool.submit(importlib.import_module, "gan.trainers.reporting").result
-        state, metrics = train_step(state, data, 0)  # compiles, and makes no step
-    logging.info("compiled in %.1f s; training from step %d", time.monotonic() - begin, step)
+        state, _, _ = train_step(state, data, 0)  # compiles, and makes no step
+    logging.info(
+        "compiled in %.1f s; training from step %d", time.monotonic() - begin, int(state.step)
+    )
+    diversity = make_diversity(experiment, sampler, examples.examples)
+    return _Program(experiment, data, train_step, sampler, diversity, reporting()), state
 
-    with contextlib.closing(reporting().create_writer(workdir, step)) as writer:
+
+def _run(
+    program: _Program,
+    state: GANState,
+    checkpoints: Checkpoints,
+    workdir: pathlib.Path,
+    profile: bool,
+    stop: Stop,
+) -> GANState:
+    """Runs to the end, or until the run has to go back; then the state is an older one."""
+    experiment, config, step = program.experiment, program.experiment.config, int(state.step)
+    with contextlib.closing(program.reporting.create_writer(workdir, step)) as writer:
         profile_step = _next_stop(config, step) if profile else None
-        hooks = reporting().create_hooks(workdir, config.num_steps, step, profile_step)
-        logged_step, logged_time = step, time.monotonic()
-        values: dict[str, float] = {}
+        hooks = program.reporting.create_hooks(workdir, config.num_steps, step, profile_step)
+        pace, window, collapse = Pace(), _Window(experiment, step), Collapse(workdir)
+        stop.can_save = True
         while step < config.num_steps:
-            stop = _next_stop(config, step)
-            state, call_metrics = train_step(state, data, stop - step)
-            metrics, step = metrics.merge(call_metrics), stop
-            last = step == config.num_steps
+            num_steps = pace.steps(_next_stop(config, step) - step)
+            state, metrics, skipped = program.train_step(state, program.data, num_steps)
+            num_skipped = note_skipped(experiment, checkpoints, workdir, skipped, step)
+            pace.made(num_steps)
+            if num_skipped and isinstance(experiment.on_nonfinite, Rollback):
+                return go_back(experiment, checkpoints, workdir, state)
+            step += num_steps
+            window.add(metrics, num_skipped)
+            stopping, last = stop.agreed(), step == config.num_steps
 
-            if last or _due(step, config.log_every_steps):
-                values = scalars(metrics)
-                images = (step - logged_step) * config.batch_size * experiment.dynamics.num_batches
-                values["images_per_second"] = images / (time.monotonic() - logged_time)
+            values: dict[str, float] = {}
+            if last or stopping or _due(step, config.log_every_steps):
+                values = window.close(step) | {"diversity": program.diversity(state)}
                 writer.write_scalars(step, values)
-                metrics, logged_step, logged_time = metrics.empty(), step, time.monotonic()
+                collapse.watch(step, values["diversity"])
             if config.sample_every_steps and (last or _due(step, config.sample_every_steps)):
-                picture = draw_samples(experiment, sampler, state)
-                pictures.write_png(workdir / "samples" / f"step_{step:08d}.png", picture)
+                picture = draw_samples(experiment, program.sampler, state)
                 writer.write_images(step, {"samples": picture[None]})
+                if jax.process_index() == 0:
+                    pictures.write_png(workdir / "samples" / f"step_{step:08d}.png", picture)
             if _due(step, config.eval_every_steps):
-                writer.write_scalars(step, evaluate(experiment, sampler, state))
-            if last or _due(step, config.checkpoint_every_steps):
+                scores = evaluate(experiment, program.sampler, state)
+                writer.write_scalars(step, scores)
+                values |= scores
+            periodic = _due(step, config.checkpoint_every_steps)
+            if last or stopping or periodic:
                 writer.flush()
-                checkpoints.save(step, state, dataclasses.asdict(config), values)
+                checkpoints.save(step, state, dataclasses.asdict(config), values, periodic)
+            if stopping and not last:
+                _end(checkpoints, workdir, step, stop)
+            checkpoints.raise_if_failed()
             for hook in hooks:
                 hook(step)
-    checkpoints.wait()
-    logging.info("%s is complete: %d of %d steps", workdir, step, config.num_steps)
     return state
+
+
+def _end(checkpoints: Checkpoints, workdir: pathlib.Path, step: int, stop: Stop) -> NoReturn:
+    """Ends a run that has to stop, when its last checkpoint is there."""
+    assert stop.requested is not None
+    checkpoints.wait()
+    name = stop.requested.name
+    message = f"stopped by {name} at step {step}, which is saved; the same command goes on"
+    record(workdir, step, "stop", message)
+    raise Stopped(stop.requested, message)
+
+
+class _Window:
+    """What is averaged from one log to the next."""
+
+    def __init__(self, experiment: Experiment, step: int):
+        self._experiment = experiment
+        self._open(step)
+
+    def _open(self, step: int) -> None:
+        self._metrics: clu_metrics.Collection | None = None
+        self._first, self._skipped, self._begin = step, 0, time.monotonic()
+
+    def add(self, metrics: clu_metrics.Collection, num_skipped: int) -> None:
+        """Takes in the metrics of a call."""
+        self._metrics = metrics if self._metrics is None else self._metrics.merge(metrics)
+        self._skipped += num_skipped
+
+    def close(self, step: int) -> dict[str, float]:
+        """The averages until this step; a new window begins.
+
+        Raises:
+          RunError: where not one step could be made.
+        """
+        num_steps, config = step - self._first, self._experiment.config
+        if self._skipped == num_steps:
+            raise RunError(f"steps {self._first + 1} to {step}: not one of them was finite")
+        assert self._metrics is not None
+        images = num_steps * config.batch_size * self._experiment.dynamics.num_batches
+        values = scalars(self._metrics)
+        values["images_per_second"] = images / (time.monotonic() - self._begin)
+        if self._skipped:
+            values["skipped_steps"] = float(self._skipped)
+        self._open(step)
+        return values
 
 
 def _due(step: int, every: int) -> bool:

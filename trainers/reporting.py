@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 from absl import logging
 from clu import metric_writers, periodic_actions
 
@@ -92,7 +93,9 @@ class TerminalWriter(metric_writers.LoggingWriter):  # type: ignore[misc]
 
 
 def create_writer(workdir: pathlib.Path, last_step: int) -> metric_writers.MetricWriter:
-    """All writers of a run, each in a thread of its own."""
+    """All writers of a run, each in a thread of its own; none but in the first process."""
+    if jax.process_index() > 0:
+        return metric_writers.MultiWriter([])
     return metric_writers.AsyncMultiWriter(
         [
             TerminalWriter(),

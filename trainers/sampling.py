@@ -3,17 +3,19 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
 from gan import pictures
-from gan.checkpoints import Checkpoints
+from gan.checkpoints import Checkpoints, DamageError, Manifest
+from gan.config import from_mapping
 from gan.data.dataset import to_uint8
 from gan.dynamics import Lookahead
-from gan.errors import UsageError
-from gan.evaluation import mixture_scores
+from gan.errors import RunError, UsageError
+from gan.evaluation import diversity, mixture_scores
 from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.workdir import read_config
@@ -22,7 +24,6 @@ _SAMPLES_A_CALL = 256
 _NUM_IMAGES = 64  # in the loop's grids
 _NUM_POINTS = 2_500  # in its pictures of points, and in an evaluation (as PacGAN, 2018)
 _MAX_COLUMNS = 20  # of a grid with a class in each column
-Sampler: TypeAlias = Callable[[GANState, int, int], tuple[np.ndarray, np.ndarray]]
 
 
 def weights_names(experiment: Experiment) -> tuple[str, ...]:
@@ -31,34 +32,35 @@ def weights_names(experiment: Experiment) -> tuple[str, ...]:
     return (*experiment.averaging, "raw", *slow)
 
 
-def _weights(experiment: Experiment, state: GANState, name: str) -> Any:
-    """One of them, `{"params": ..., "variables": ...}`."""
-    generator = state.players.generator
-    if name in state.averages:
-        return state.averages[name]
-    params = generator.params if name == "raw" else state.dynamics.slow.generator
-    return {"params": params, "variables": generator.variables}
-
-
-def make_sampler(experiment: Experiment, weights: str | None = None) -> Sampler:
-    """Compiles `(state, count, seed) -> (examples, labels)`.
+@dataclass(frozen=True)
+class Sampler:
+    """`(state, count, seed) -> (examples, labels)`, compiled at the first call.
 
     Examples are uint8 images `[count, H, W, C]` or float32 points `[count, D]`. The classes of a
     conditional generator take turns. Sample i of a seed has the same latents whatever the state and
     the count.
-
-    Args:
-      experiment: The run's parts.
-      weights: One of `weights_names`; None is the first.
-
-    Raises:
-      UsageError: where the run has no such weights.
     """
+
+    experiment: Experiment
+    draw: Callable[[Any, jax.Array, np.ndarray], jax.Array]
+
+    def __call__(
+        self, state: GANState, count: int, seed: int, weights: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draws from one of `weights_names`; None is the first."""
+        names = weights_names(self.experiment)
+        own = _weights(state, names[0] if weights is None else weights)
+        key, size = stream_key(seed, "samples", 0), min(count, _SAMPLES_A_CALL)
+        drawn = [
+            np.asarray(self.draw(own, key, np.arange(i, i + size))) for i in range(0, count, size)
+        ]
+        labels = np.arange(count, dtype=np.int32) % self.experiment.dataset.num_classes
+        return np.concatenate(drawn)[:count], labels
+
+
+def make_sampler(experiment: Experiment) -> Sampler:
+    """The sampler of an experiment."""
     game, num_classes = experiment.game, experiment.dataset.num_classes
-    names = weights_names(experiment)
-    chosen = names[0] if weights is None else weights
-    if chosen not in names:
-        raise UsageError(f"--weights={chosen}: this run has {', '.join(names)}")
 
     @jax.jit
     def draw(weights: Any, key: jax.Array, indices: jax.Array) -> jax.Array:
@@ -68,16 +70,16 @@ def make_sampler(experiment: Experiment, weights: str | None = None) -> Sampler:
         examples = game.sample(weights["params"], weights["variables"], latents, labels)
         return to_uint8(examples) if examples.ndim == 4 else examples
 
-    def sampler(state: GANState, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        key, size = stream_key(seed, "samples", 0), min(count, _SAMPLES_A_CALL)
-        drawn = [
-            np.asarray(draw(_weights(experiment, state, chosen), key, np.arange(i, i + size)))
-            for i in range(0, count, size)
-        ]
-        labels = np.arange(count, dtype=np.int32) % num_classes
-        return np.concatenate(drawn)[:count], labels
+    return Sampler(experiment, draw)
 
-    return sampler
+
+def _weights(state: GANState, name: str) -> Any:
+    """One of `weights_names`, `{"params": ..., "variables": ...}`."""
+    generator = state.players.generator
+    if name in state.averages:
+        return state.averages[name]
+    params = generator.params if name == "raw" else state.dynamics.slow.generator
+    return {"params": params, "variables": generator.variables}
 
 
 def draw_picture(experiment: Experiment, examples: np.ndarray) -> np.ndarray:
@@ -107,6 +109,20 @@ def evaluate(experiment: Experiment, sampler: Sampler, state: GANState) -> dict[
     points, _ = sampler(state, _NUM_POINTS, experiment.config.seed)
     scores = mixture_scores(points, experiment.dataset.mixture)
     return {f"eval/{name}": value for name, value in scores.items()}
+
+
+def make_diversity(
+    experiment: Experiment, sampler: Sampler, examples: np.ndarray
+) -> Callable[[GANState], float]:
+    """How diverse the last iterate's samples are, against the data's: see `gan.evaluation`."""
+    places = np.random.default_rng(experiment.config.seed).permutation(len(examples))
+    real = np.asarray(examples[places[:_SAMPLES_A_CALL]])
+
+    def measure(state: GANState) -> float:
+        fake, _ = sampler(state, len(real), experiment.config.seed, "raw")
+        return diversity(fake, real)
+
+    return measure
 
 
 def _by_class(experiment: Experiment) -> bool:
@@ -145,23 +161,37 @@ def sample(
         raise UsageError(f"--seed must be from 0 to 2**32 - 1, given {seed}")
     if num_images < 1:
         raise UsageError(f"--num_images must be at least 1, given {num_images}")
-    config = read_config(workdir)
-    if config is None:
+    if read_config(workdir) is None:
         raise UsageError(f"--workdir={workdir}: there is no run (no config.json)")
-    config = dataclasses.replace(config, mesh="data(1)")  # a run can be sampled on any machine
     _check_writable(output)
-    with Checkpoints(workdir, create=False) as checkpoints:
-        steps = checkpoints.all_steps()
-        if not steps:
-            raise UsageError(f"--workdir={workdir}: no checkpoint is saved there yet")
-        if step is not None and step not in steps:
-            raise UsageError(f"--step={step}: saved are {', '.join(map(str, steps))}")
-        step = steps[-1] if step is None else step
+    with Checkpoints(workdir) as checkpoints:
+        manifest = _checkpoint(checkpoints, workdir, step)
+        # The config of that step, on any machine.
+        config = dataclasses.replace(from_mapping(manifest.config), mesh="data(1)")
         experiment = build(config)
-        state = checkpoints.restore(step, experiment.state_target())
-    examples, labels = make_sampler(experiment, weights)(state, num_images, seed)
+        if weights is not None and weights not in (names := weights_names(experiment)):
+            raise UsageError(f"--weights={weights}: this run has {', '.join(names)}")
+        state = checkpoints.restore(manifest, experiment.state_target())
+    examples, labels = make_sampler(experiment)(state, num_images, seed, weights)
     _write(output, experiment, examples, labels)
-    return step
+    return manifest.step
+
+
+def _checkpoint(checkpoints: Checkpoints, workdir: pathlib.Path, step: int | None) -> Manifest:
+    """The newest checkpoint that holds, or that of a step."""
+    steps = checkpoints.all_steps()
+    if not steps:
+        raise UsageError(f"--workdir={workdir}: no checkpoint is saved there yet")
+    if step is None:
+        if (newest := checkpoints.newest()) is None:
+            raise RunError(f"no checkpoint in {workdir} can be trusted")
+        return newest
+    if step not in steps:
+        raise UsageError(f"--step={step}: saved are {', '.join(map(str, steps))}")
+    try:
+        return checkpoints.verify(step)
+    except DamageError as damage:
+        raise RunError(f"checkpoint {step} of {workdir} cannot be trusted: {damage}") from damage
 
 
 def _check_writable(output: pathlib.Path) -> None:

@@ -1,9 +1,11 @@
 """The training step: one jitted, donated, sharded call that makes any number of steps."""
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import optax
 from clu import metrics as clu_metrics
 from jax.sharding import Mesh
@@ -11,27 +13,53 @@ from jax.sharding import Mesh
 from gan.data import batch_at
 from gan.players import ROLES, Pair, PlayerState
 from gan.sharding import replicated
-from gan.state import GANState, stream_key
+from gan.state import GANState, seed_after, stream_key
 from gan.trainers.experiment import Experiment
 
 Data: TypeAlias = tuple[jax.Array, jax.Array]  # examples [N, ...], labels [N]
 
 
+MAX_STEPS = 1024  # a call makes at most so many
+
+
+class Skipped(NamedTuple):
+    """The steps of a call that were not made, because something in them was not finite.
+
+    Attributes:
+      steps: bool `[MAX_STEPS]`, by place in the call.
+      causes: By metric, whether it was among what was not finite: bool scalars.
+    """
+
+    steps: jax.Array
+    causes: dict[str, jax.Array]
+
+
+class Called(NamedTuple):
+    """What a call gives.
+
+    Attributes:
+      state: After the steps.
+      metrics: Averages over the steps that were made; they stay on the device until they are read.
+      skipped: The others.
+    """
+
+    state: GANState
+    metrics: clu_metrics.Collection
+    skipped: Skipped
+
+
 @dataclass(frozen=True)
 class TrainStep:
-    """`(state, data, num_steps) -> (state, metrics)`, compiled at the first call.
+    """`(state, data, num_steps) -> Called`, compiled at the first call.
 
-    The state is donated. `num_steps` is a run-time number, so that one compiled program makes one
-    step or a thousand, and the same steps either way. The metrics are averages over these steps and
-    stay on the device.
+    The state is donated. `num_steps`, at most `MAX_STEPS`, is a run-time number, so that one
+    compiled program makes one step or a thousand, and the same steps either way.
     """
 
     jitted: Any
     mesh: Mesh
 
-    def __call__(
-        self, state: GANState, data: Data, num_steps: jax.Array | int
-    ) -> tuple[GANState, clu_metrics.Collection]:
+    def __call__(self, state: GANState, data: Data, num_steps: jax.Array | int) -> Called:
         """Makes `num_steps` steps."""
         with jax.set_mesh(self.mesh):
             return self.jitted(state, data, num_steps)
@@ -43,6 +71,7 @@ def make_train_step(experiment: Experiment) -> TrainStep:
 
     def step(state: GANState, data: Data) -> tuple[GANState, dict[str, jax.Array]]:
         first = state.step * dynamics.num_batches
+        seed = seed_after(config.seed, state.rollbacks)
         moved = dynamics.step(
             experiment.game,
             experiment.optimizers,
@@ -52,13 +81,13 @@ def make_train_step(experiment: Experiment) -> TrainStep:
                 batch_at(
                     *data,
                     config.batch_size,
-                    config.seed,
+                    seed,
                     first + i,
                     update=(first + i) // dynamics.batches_per_update,
                 )
                 for i in range(dynamics.num_batches)
             ],
-            stream_key(config.seed, "step", state.step),
+            stream_key(seed, "step", state.step),
         )
         number = state.step + 1
         averages = {
@@ -66,22 +95,48 @@ def make_train_step(experiment: Experiment) -> TrainStep:
             for name, averaging in experiment.averaging.items()
         }
         metrics = moved.metrics | _update_norms(state.players, moved.players)
-        return GANState(number, moved.players, moved.memory, averages), metrics
+        return GANState(number, moved.players, moved.memory, averages, state.rollbacks), metrics
 
-    def steps(
-        state: GANState, data: Data, num_steps: jax.Array
-    ) -> tuple[GANState, clu_metrics.Collection]:
-        collection = _collection(jax.eval_shape(step, state, data)[1])
+    def steps(state: GANState, data: Data, num_steps: jax.Array) -> Called:
+        names = jax.eval_shape(step, state, data)[1]
+        collection = _collection(names)
 
-        def body(_: jax.Array, carry: tuple[GANState, clu_metrics.Collection]):  # type: ignore[no-untyped-def]
-            state, total = carry
-            state, metrics = step(state, data)
-            return state, total.merge(collection.single_from_model_output(**metrics))
+        def body(place: jax.Array, before: Called) -> Called:
+            state, metrics = step(before.state, data)
+            causes = not_finite(state, metrics)
+            skip = jnp.any(jnp.stack(list(causes.values())))
+            total = before.metrics.merge(collection.single_from_model_output(**metrics))
+            stays = before.state.replace(step=state.step)  # type: ignore[attr-defined]
+            return Called(
+                jax.tree.map(partial(jnp.where, skip), stays, state),
+                jax.tree.map(partial(jnp.where, skip), before.metrics, total),
+                Skipped(
+                    before.skipped.steps.at[place].set(skip),
+                    jax.tree.map(jnp.logical_or, before.skipped.causes, causes),
+                ),
+            )
 
-        return jax.lax.fori_loop(0, num_steps, body, (state, collection.empty()))
+        causes = dict.fromkeys(jax.eval_shape(not_finite, state, names), jnp.zeros([], bool))
+        none = Skipped(jnp.zeros([MAX_STEPS], bool), causes)
+        start = Called(state, collection.empty(), none)
+        return jax.lax.fori_loop(0, num_steps, body, start)
 
     jitted = jax.jit(steps, donate_argnums=0, out_shardings=replicated(experiment.mesh))
     return TrainStep(jitted, experiment.mesh)
+
+
+def not_finite(state: GANState, metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """What is not finite after a step: of its metrics, and of the players' variables.
+
+    The norms of gradients and updates are among the metrics, so that no number that a player keeps
+    is left out.
+    """
+    values = {name: jnp.isfinite(value) for name, value in metrics.items()}
+    for role in ROLES:
+        for leaf in jax.tree.leaves(state.players.of(role).variables):
+            name = f"variables/{role}"
+            values[name] = values.get(name, True) & jnp.all(jnp.isfinite(leaf))
+    return jax.tree.map(jnp.logical_not, values)
 
 
 def scalars(metrics: clu_metrics.Collection) -> dict[str, float]:

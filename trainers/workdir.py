@@ -1,16 +1,18 @@
-"""A run's folder, and the config that it belongs to."""
+"""A run's folder: the config that it belongs to, and a lock for the one process that writes."""
 
-import dataclasses
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
+import socket
+import time
+from collections.abc import Iterator
+
+import jax
 
 from gan.config import TrainConfig, from_mapping, to_json
 from gan.errors import UsageError
-
-_MAY_CHANGE = {"num_steps", "data_dir", "mesh"} | {
-    field.name for field in dataclasses.fields(TrainConfig) if field.name.endswith("_every_steps")
-}
 
 
 def read_config(workdir: pathlib.Path) -> TrainConfig | None:
@@ -28,25 +30,11 @@ def read_config(workdir: pathlib.Path) -> TrainConfig | None:
         raise UsageError(f"{path} is not a config: {error}") from error
 
 
-def check_same_run(workdir: pathlib.Path, config: TrainConfig) -> None:
-    """Refuses to go on with a run under another config, but for what does not change its course.
-
-    Raises:
-      UsageError: with every key that differs.
-    """
-    old = read_config(workdir)
-    if old is None:
-        return
-    changes = [
-        f"{name} was {before!r} and is now {now!r}"
-        for name in sorted(dataclasses.asdict(config).keys() - _MAY_CHANGE)
-        if (before := getattr(old, name)) != (now := getattr(config, name))
-    ]
-    if changes:
-        raise UsageError(
-            f"--workdir={workdir} holds a run with another config: {'; '.join(changes)}. "
-            f"Go on with the old config, or choose another workdir"
-        )
+def write_config(workdir: pathlib.Path, config: TrainConfig) -> None:
+    """Writes `config.json`, whole or not at all."""
+    beside = workdir / "config.json.tmp"
+    beside.write_text(to_json(config))
+    beside.replace(workdir / "config.json")
 
 
 def check_writable(workdir: pathlib.Path) -> None:
@@ -62,16 +50,43 @@ def check_writable(workdir: pathlib.Path) -> None:
         raise UsageError(f"--workdir={workdir} cannot be written: {there} is no writable folder")
 
 
-def prepare(workdir: pathlib.Path, config: TrainConfig) -> None:
-    """Makes the run's folder and writes the config into it.
+@contextlib.contextmanager
+def lock(workdir: pathlib.Path) -> Iterator[None]:
+    """Makes the folder where it is missing, and keeps every other process from writing into it.
+
+    The system lets go of the lock when its process ends, however it ends. A folder made for a run
+    that is then refused is taken away again.
 
     Raises:
-      UsageError: where it cannot be written.
+      UsageError: where the folder cannot be written, or is in use.
     """
+    if jax.process_index() > 0:  # the first process holds it for all
+        yield
+        return
+    fresh = not workdir.exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        beside = workdir / "config.json.tmp"
-        beside.write_text(to_json(config))
-        beside.replace(workdir / "config.json")
+        file = (workdir / "lock").open("a+")
     except OSError as error:
         raise UsageError(f"--workdir={workdir} cannot be written: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise UsageError(f"--workdir={workdir} is in use by {holder}") from error
+        try:
+            file.truncate(0)
+            file.write(
+                f"process {os.getpid()} on {socket.gethostname()}, "
+                f"since {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
+            )
+            file.flush()
+            yield
+        except UsageError:
+            if fresh:
+                (workdir / "lock").unlink()
+                with contextlib.suppress(OSError):  # it holds something by now
+                    workdir.rmdir()
+            raise

@@ -25,7 +25,7 @@ def batch_at(
     examples: jax.Array,
     labels: jax.Array,
     batch_size: int,
-    seed: int,
+    seed: jax.Array | int,
     index: jax.Array | int,
     update: jax.Array | int | None = None,
 ) -> Batch:
@@ -35,7 +35,7 @@ def batch_at(
       examples: The whole dataset on the device, `[N, ...]`.
       labels: `[N]`.
       batch_size: B.
-      seed: Of the run.
+      seed: Of the run, below 2**32.
       index: From 0.
       update: Which update of the discriminator it is for; by default each batch is for its own.
     """
@@ -47,15 +47,21 @@ def batch_at(
     )
 
 
-@partial(jax.jit, static_argnames=("size", "batch_size", "seed"))
-def indices_at(size: int, batch_size: int, seed: int, index: jax.Array | int) -> jax.Array:
+def indices_at(
+    size: int, batch_size: int, seed: jax.Array | int, index: jax.Array | int
+) -> jax.Array:
     """Which examples of a dataset of `size` make up batch number `index`: int32 `[B]`."""
     check_indices(size, batch_size)
+    return _indices_at(size, batch_size, jnp.asarray(seed, jnp.uint32), index)
+
+
+@partial(jax.jit, static_argnames=("size", "batch_size"))
+def _indices_at(size: int, batch_size: int, seed: jax.Array, index: jax.Array | int) -> jax.Array:
     index = jnp.asarray(index, jnp.uint32)
     # index B + j = (index // N) N B + (index % N) B + j, without overflow.
     rest = (index % size) * np.uint32(batch_size) + jnp.arange(batch_size, dtype=jnp.uint32)
     epoch = (index // size) * np.uint32(batch_size) + rest // size
-    return permute(rest % size, size, _mix(epoch ^ _mix(np.uint32(seed % 2**32)))).astype(jnp.int32)
+    return permute(rest % size, size, _mix(epoch ^ _mix(seed))).astype(jnp.int32)
 
 
 def check_indices(size: int, batch_size: int) -> None:

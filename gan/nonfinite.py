@@ -1,0 +1,44 @@
+"""What a run does about a step whose losses, gradients or updates are not finite.
+
+The step itself is never made, under any policy: both players, their optimizers and the averages
+stay as they were, and only the step's number goes on.
+"""
+
+from dataclasses import dataclass
+
+from gan.specs import Registry
+
+
+class OnNonfinite:
+    """A policy; the training loop carries it out."""
+
+
+ON_NONFINITE: Registry[OnNonfinite] = Registry("policy", OnNonfinite)
+
+
+@ON_NONFINITE.register("raise")
+@dataclass(frozen=True)
+class Raise(OnNonfinite):
+    """The run ends with an error, and its checkpoints stay as they are."""
+
+
+@ON_NONFINITE.register("skip")
+@dataclass(frozen=True)
+class Skip(OnNonfinite):
+    """The run goes on with the next batch; it ends where between two logs no step could be made."""
+
+
+@ON_NONFINITE.register("rollback")
+@dataclass(frozen=True)
+class Rollback(OnNonfinite):
+    """The run goes back to its newest periodic checkpoint, and on with other batches and noise.
+
+    Attributes:
+      times: How often in the life of a run; then it ends with an error.
+    """
+
+    times: int = 3
+
+    def __post_init__(self) -> None:
+        if self.times < 1:
+            raise ValueError(f"times must be at least 1, given {self.times}")
