@@ -303,8 +303,7 @@ def _placed(array: np.ndarray, target: Any) -> jax.Array:
     """An array on its devices, as a typed key where it is one."""
     if not _is_key(target):
         return jax.device_put(array, target.sharding)
-    key = jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(target))
-    return jax.device_put(key, target.sharding)
+    return jax.device_put(jax.random.wrap_key_data(jnp.asarray(array)), target.sharding)
 
 
 def _is_key(leaf: Any) -> bool:

@@ -58,8 +58,9 @@ def diversity(samples: np.ndarray, real: np.ndarray) -> float:
     """How many different things N samples show, over how many N real examples do.
 
     Each number is the Vendi score of order 2, N^2 / sum_ij k(x_i, x_j)^2 for a Gaussian kernel k:
-    N for samples that have nothing in common, 1 where all are the same. The kernel's width is the
-    root mean square distance of a real example to the nearest other one. 1 is as diverse as the
+    N for samples that have nothing in common, 1 where all are the same. The kernel's width is half
+    the root mean square distance of a real example to the nearest other one: what is nearer than
+    that to something else counts for less. 1 is as diverse as the
     data; towards 0 the generator has collapsed; noise is more diverse than data.
 
     Pasarkar and Dieng, "Cousins of the Vendi Score", AISTATS 2024 (the family of orders q).
@@ -70,7 +71,7 @@ def diversity(samples: np.ndarray, real: np.ndarray) -> float:
     """
     fake_distances, real_distances = _square_distances(samples), _square_distances(real)
     others = np.where(np.eye(len(real), dtype=bool), np.inf, real_distances)
-    width = max(others.min(axis=1).mean(), np.finfo(np.float32).tiny)  # squared
+    width = max(others.min(axis=1).mean() / 4, np.finfo(np.float32).tiny)  # squared
 
     def effective_number(distances: np.ndarray) -> float:
         return len(distances) ** 2 / np.exp(-distances / width).sum()

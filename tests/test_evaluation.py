@@ -3,7 +3,7 @@ import scipy.linalg
 
 from gan.data import DATASETS
 from gan.data.dataset import Mixture
-from gan.evaluation import frechet_distance, mixture_scores
+from gan.evaluation import diversity, frechet_distance, mixture_scores
 
 SQUARE = Mixture(np.array([[0.0, 0.0], [0.0, 10.0], [10.0, 0.0], [10.0, 10.0]]), std=1.0)
 
@@ -53,3 +53,35 @@ def test_frechet_distance_of_equal_shifted_and_flat_sets():
     x = rng.standard_normal([50, 3]) * [1.0, 2.0, 0.0]  # a constant coordinate: a singular matrix
     np.testing.assert_allclose(frechet_distance(x, x), 0, atol=1e-9)
     np.testing.assert_allclose(frechet_distance(x, x + np.array([3.0, 0.0, 4.0])), 25, rtol=1e-9)
+
+
+def vendi_by_eigenvalues(x, width):
+    """The score of order 2 as it is defined, from the eigenvalues of the kernel matrix."""
+    squares = np.square(x[:, None] - x[None]).sum(-1)
+    values = np.linalg.eigvalsh(np.exp(-squares / (2 * width**2)) / len(x))
+    return 1 / np.square(values).sum()
+
+
+def test_diversity_is_the_ratio_of_vendi_scores():
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(50, 3)), 0.5 * rng.normal(size=(50, 3)) + 1
+    distances = np.linalg.norm(real[:, None] - real, axis=-1) + 1e9 * np.eye(50)
+    width = np.sqrt(np.square(distances.min(axis=1)).mean()) / 2
+    expected = vendi_by_eigenvalues(fake, width) / vendi_by_eigenvalues(real, width)
+    np.testing.assert_allclose(diversity(fake, real), expected, rtol=1e-9)
+
+
+def test_diversity_counts_what_is_different():
+    """Real examples in 32 tight pairs: 32 things, of which the samples show some."""
+    real = np.repeat(1_000.0 * np.eye(32), 2, axis=0)
+    real[1::2] += 1e-3
+    np.testing.assert_allclose(diversity(real[::-1], real), 1)
+    for shown in (1, 4, 16):
+        fake = np.repeat(real[: 2 * shown : 2], 64 // shown, axis=0)
+        # Of a pair both count, but for what they have in common: exp(-4).
+        expected = shown / (64 / (1 + np.exp(-4)))
+        np.testing.assert_allclose(diversity(fake, real), expected, rtol=1e-6)
+    images = np.random.default_rng(0).integers(0, 256, [40, 8, 8, 1]).astype(np.uint8)
+    np.testing.assert_allclose(diversity(images, images), 1)
+    assert diversity(np.repeat(images[:1], 40, axis=0), images) < 0.1
+    assert diversity(np.repeat(images[:1], 40, axis=0), np.zeros_like(images)) == 1

@@ -5,32 +5,23 @@ import pathlib
 import jax
 import numpy as np
 
-from gan.checkpoints import Checkpoints
 from gan.errors import RunError
-from gan.nonfinite import Raise, Rollback, Skip
+from gan.nonfinite import Raise, Rollback
 from gan.sharding import barrier
 from gan.state import GANState
-from gan.trainers.experiment import Experiment
 from gan.trainers.history import record
+from gan.trainers.run import Run
 from gan.trainers.train_step import Skipped
 
 COLLAPSED = 0.1
 _RECOVERED = 0.2
 
 
-def note_skipped(
-    experiment: Experiment,
-    checkpoints: Checkpoints,
-    workdir: pathlib.Path,
-    skipped: Skipped,
-    step: int,
-) -> int:
+def note_skipped(run: Run, skipped: Skipped, step: int) -> int:
     """Waits for a call, and records those of its steps that were not made.
 
     Args:
-      experiment: The run's parts.
-      checkpoints: Of the run.
-      workdir: Its folder.
+      run: The run.
       skipped: What the call gave.
       step: The last one before the call.
 
@@ -46,12 +37,10 @@ def note_skipped(
     steps = (step + 1 + np.flatnonzero(places)).tolist()
     names = sorted(name for name, found in causes.items() if found)
     text = f"step {_ranges(steps)}: {', '.join(names)} not finite"
-    policy = experiment.on_nonfinite
-    done = "left out" if isinstance(policy, Skip) else "not made"
-    record(workdir, steps[0], "nonfinite", f"{text}; {done}", steps=steps, causes=names)
-    if isinstance(policy, Raise):
-        checkpoints.wait()
-        newest = checkpoints.newest()
+    record(run.workdir, steps[0], "nonfinite", f"{text}; not made", steps=steps, causes=names)
+    if isinstance(run.experiment.on_nonfinite, Raise):
+        run.checkpoints.wait()
+        newest = run.checkpoints.newest()
         saved = f"the newest checkpoint is step {newest.step}" if newest else "none is saved yet"
         raise RunError(
             f"{text}; {saved}. on_nonfinite = 'skip' leaves such steps out, 'rollback' goes back "
@@ -60,9 +49,7 @@ def note_skipped(
     return len(steps)
 
 
-def go_back(
-    experiment: Experiment, checkpoints: Checkpoints, workdir: pathlib.Path, state: GANState
-) -> GANState:
+def go_back(run: Run, state: GANState) -> GANState:
     """The state to go on from after a step that was not finite, under `rollback`.
 
     It is that of the newest periodic checkpoint, with batches and noise of its own: the same
@@ -71,22 +58,20 @@ def go_back(
     Raises:
       RunError: where that was done as often as the policy allows.
     """
-    policy, rollbacks, step = experiment.on_nonfinite, int(state.rollbacks), int(state.step)
+    policy, rollbacks, step = run.experiment.on_nonfinite, int(state.rollbacks), int(state.step)
     assert isinstance(policy, Rollback)
     if rollbacks >= policy.times:
         raise RunError(
-            f"step {step}: the run went back {rollbacks} times, and on_nonfinite = "
-            f"{experiment.config.on_nonfinite!r} allows no more"
+            f"step {step}: the run went back {rollbacks} times already, and on_nonfinite = "
+            f"{run.experiment.config.on_nonfinite!r} allows no more"
         )
-    checkpoints.wait()
+    run.checkpoints.wait()
     barrier("rollback")
-    manifest = next((one for one in checkpoints.newest_first() if one.periodic), None)
-    if manifest is None:
-        older, begin = experiment.init_on_mesh(), 0
-    else:
-        older, begin = checkpoints.restore(manifest, experiment.state_target()), manifest.step
+    manifest = next((one for one in run.checkpoints.newest_first() if one.periodic), None)
+    older = run.load(run.checkpoints, manifest)[0] if manifest else run.experiment.init_on_mesh()
+    begin = manifest.step if manifest else 0
     message = f"going back to step {begin}, and on with other batches and noise"
-    record(workdir, step, "rollback", message, to=begin, rollbacks=rollbacks + 1)
+    record(run.workdir, step, "rollback", message, to=begin, rollbacks=rollbacks + 1)
     return older.replace(rollbacks=state.rollbacks + 1)  # type: ignore[attr-defined]
 
 

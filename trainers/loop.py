@@ -30,6 +30,7 @@ from gan.trainers.experiment import Experiment, build
 from gan.trainers.health import Collapse, go_back, note_skipped
 from gan.trainers.history import record
 from gan.trainers.pace import Pace
+from gan.trainers.run import Run
 from gan.trainers.sampling import Sampler, draw_samples, evaluate, make_diversity, make_sampler
 from gan.trainers.start import start
 from gan.trainers.stopping import Stop
@@ -71,23 +72,26 @@ def train(
     with lock(workdir), Checkpoints(workdir, experiment.retention) as checkpoints:
         examples = experiment.dataset.load()
         check_indices(len(examples.labels), config.batch_size)
-        state = start(experiment, workdir, checkpoints, init_from, on_optimizer_change)
-        if int(state.step) < config.num_steps:
+        run = Run(experiment, workdir, checkpoints, on_optimizer_change)
+        state = start(run, init_from)
+        if trains := int(state.step) < config.num_steps:
             if jax.process_index() == 0:
                 write_config(workdir, config)
-            program, state = _compile(experiment, state, examples)
+            program, state = _compile(run, state, examples)
             while int(state.step) < config.num_steps:  # again after a rollback
-                state = _run(program, state, checkpoints, workdir, profile, stop or Stop())
+                state = _train(run, program, state, profile, stop or Stop())
         checkpoints.wait()
         barrier("complete")
-        if (saved := checkpoints.newest()) is not None:
-            record(
-                workdir,
-                saved.step,
-                "complete",
-                f"{workdir} is complete: {saved.step} of {config.num_steps} steps; "
-                f"the state's SHA-256 is {saved.state}",
-            )
+        saved = checkpoints.newest()
+        assert saved is not None
+        message = (
+            f"{workdir} is complete: {saved.step} of {config.num_steps} steps; "
+            f"the state's SHA-256 is {saved.state}"
+        )
+        if trains:
+            record(workdir, saved.step, "complete", message)
+        else:
+            logging.info("%s", message)
         return state
 
 
@@ -95,7 +99,6 @@ def train(
 class _Program:
     """What a run executes, compiled."""
 
-    experiment: Experiment
     data: Data
     train_step: TrainStep
     sampler: Sampler
@@ -103,9 +106,8 @@ class _Program:
     reporting: ModuleType
 
 
-def _compile(
-    experiment: Experiment, state: GANState, examples: Examples
-) -> tuple[_Program, GANState]:
+def _compile(run: Run, state: GANState, examples: Examples) -> tuple[_Program, GANState]:
+    experiment = run.experiment
     logging.info("%s", _overview(experiment))
     data = jax.device_put(tuple(examples), replicated(experiment.mesh))
     train_step, sampler = make_train_step(experiment), make_sampler(experiment)
@@ -117,19 +119,13 @@ def _compile(
         "compiled in %.1f s; training from step %d", time.monotonic() - begin, int(state.step)
     )
     diversity = make_diversity(experiment, sampler, examples.examples)
-    return _Program(experiment, data, train_step, sampler, diversity, reporting()), state
+    return _Program(data, train_step, sampler, diversity, reporting()), state
 
 
-def _run(
-    program: _Program,
-    state: GANState,
-    checkpoints: Checkpoints,
-    workdir: pathlib.Path,
-    profile: bool,
-    stop: Stop,
-) -> GANState:
+def _train(run: Run, program: _Program, state: GANState, profile: bool, stop: Stop) -> GANState:
     """Runs to the end, or until the run has to go back; then the state is an older one."""
-    experiment, config, step = program.experiment, program.experiment.config, int(state.step)
+    experiment, workdir, checkpoints = run.experiment, run.workdir, run.checkpoints
+    config, step = experiment.config, int(state.step)
     with contextlib.closing(program.reporting.create_writer(workdir, step)) as writer:
         profile_step = _next_stop(config, step) if profile else None
         hooks = program.reporting.create_hooks(workdir, config.num_steps, step, profile_step)
@@ -138,10 +134,10 @@ def _run(
         while step < config.num_steps:
             num_steps = pace.steps(_next_stop(config, step) - step)
             state, metrics, skipped = program.train_step(state, program.data, num_steps)
-            num_skipped = note_skipped(experiment, checkpoints, workdir, skipped, step)
+            num_skipped = note_skipped(run, skipped, step)
             pace.made(num_steps)
             if num_skipped and isinstance(experiment.on_nonfinite, Rollback):
-                return go_back(experiment, checkpoints, workdir, state)
+                return go_back(run, state)
             step += num_steps
             window.add(metrics, num_skipped)
             stopping, last = stop.agreed(), step == config.num_steps
@@ -165,20 +161,20 @@ def _run(
                 writer.flush()
                 checkpoints.save(step, state, dataclasses.asdict(config), values, periodic)
             if stopping and not last:
-                _end(checkpoints, workdir, step, stop)
+                _end(run, step, stop)
             checkpoints.raise_if_failed()
             for hook in hooks:
                 hook(step)
     return state
 
 
-def _end(checkpoints: Checkpoints, workdir: pathlib.Path, step: int, stop: Stop) -> NoReturn:
+def _end(run: Run, step: int, stop: Stop) -> NoReturn:
     """Ends a run that has to stop, when its last checkpoint is there."""
     assert stop.requested is not None
-    checkpoints.wait()
+    run.checkpoints.wait()
     name = stop.requested.name
     message = f"stopped by {name} at step {step}, which is saved; the same command goes on"
-    record(workdir, step, "stop", message)
+    record(run.workdir, step, "stop", message)
     raise Stopped(stop.requested, message)
 
 

@@ -12,7 +12,7 @@ from gan.state import GANState
 from gan.trainers.experiment import Experiment
 
 ON_OPTIMIZER_CHANGE = ("refuse", "reset", "keep_moments")
-_KEYS = {"generator_optimizer", "discriminator_optimizer", "dynamics"}
+OPTIMIZER_KEYS = {"generator_optimizer", "discriminator_optimizer", "dynamics"}
 
 
 def difference(old: TrainConfig, new: TrainConfig) -> dict[str, str]:
@@ -46,7 +46,7 @@ def transfer(
       UsageError: where a network has other parameters, or a change is refused.
     """
     changed = difference(old.config, new.config)
-    refused = [changed[key] for key in sorted(_KEYS & changed.keys())]
+    refused = [changed[key] for key in sorted(OPTIMIZER_KEYS & changed.keys())]
     if refused and on_optimizer_change == "refuse":
         raise UsageError(
             f"{'; '.join(refused)}. --on_optimizer_change=reset starts that state anew, "
@@ -110,6 +110,8 @@ def _moved(old: Any, fresh: Any, on_optimizer_change: str) -> tuple[Any, str]:
     anew: list[str] = []
 
     def take(field: _Field) -> Any:
+        if not jax.tree.leaves(field.value):
+            return field.value
         fits = [
             other
             for other in left
