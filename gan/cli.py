@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -27,18 +28,21 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         _end(2, f"error: {error}")
     except RunError as error:
         _end(1, f"failed: {error}")
-    except (OSError, RuntimeError) as error:  # a full disk, a device out of memory, a failed writer
-        if isinstance(error, BrokenPipeError):  # `... | head` has read enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return
-        if os.environ.get("GAN_TRACEBACK"):
-            raise
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        _end(1, f"failed: {reason} (GAN_TRACEBACK=1 shows where)")
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Stopped as stopped:
         _end(128 + stopped.number)  # it was logged
     except KeyboardInterrupt:
         _end(128 + signal.SIGINT, "interrupted")
+    except Exception as error:
+        if type(error).__name__ == "AsyncError" and isinstance(error.__cause__, Exception):
+            error = error.__cause__  # CLU's, around what a writer has raised
+        # A full disk, a device out of memory. All else is a mistake of ours, and shows where it is.
+        expected = isinstance(error, OSError | RuntimeError)
+        if os.environ.get("GAN_TRACEBACK") or not expected:
+            traceback.print_exception(error)
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        _end(1, f"failed: {reason}" + (" (GAN_TRACEBACK=1 shows where)" if expected else ""))
 
 
 def _end(code: int, message: str = "") -> NoReturn:
@@ -81,6 +85,8 @@ class _TerminalFilter(logging.Filter):
         """Whether a message is shown."""
         if isinstance(record.msg, str):  # how CLU announces its progress reports
             record.msg = record.msg.removeprefix("Setting work unit notes: ")
+        if "orbax" in record.pathname:  # what fails there is raised, and told in a line
+            return False
         folder = pathlib.Path(record.pathname).parts[-2]
         return record.levelno >= logging.WARNING or folder in ("trainers", "platform")
 

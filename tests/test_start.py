@@ -107,7 +107,10 @@ def test_fewer_steps_than_made_is_complete_and_changes_nothing(workdir):
     before = (workdir / "config.json").read_text(), (workdir / "history.jsonl").read_text()
     state = train(changed(num_steps=5), workdir)
     assert int(state.step) == 30
-    assert ((workdir / "config.json").read_text(), (workdir / "history.jsonl").read_text()) == before
+    assert (
+        (workdir / "config.json").read_text(),
+        (workdir / "history.jsonl").read_text(),
+    ) == before
 
 
 def test_a_run_that_has_no_checkpoint_yet_takes_any_config(tmp_path):

@@ -101,9 +101,7 @@ def test_keep_moments_keeps_what_both_have(trained, optimizer, line):
     assert lines == [f"generator: its optimizer's state {line}"]
     opt_state = state.players.generator.opt_state
     target = build(dataclasses.replace(CONFIG, generator_optimizer=optimizer)).state_target()
-    assert jax.tree.structure(opt_state) == jax.tree.structure(
-        target.players.generator.opt_state
-    )
+    assert jax.tree.structure(opt_state) == jax.tree.structure(target.players.generator.opt_state)
     if "mu" in line:
         moments = [leaf for leaf in jax.tree.leaves(opt_state) if leaf.shape]
         for leaf in jax.tree.leaves((old.mu, old.nu)):
@@ -130,6 +128,8 @@ def test_an_average_that_was_not_there_starts_from_the_last_iterate(trained):
 
 
 def test_another_network_is_refused_with_the_first_difference(trained):
-    with pytest.raises(UsageError, match=r"generator = 'mlp\(5, 1\)'.*Dense_0\.bias.*\(5,\)") as error:
+    with pytest.raises(
+        UsageError, match=r"generator = 'mlp\(5, 1\)'.*Dense_0\.bias.*\(5,\)"
+    ) as error:
         moved(trained, "reset", generator="mlp(5, 1)")
     assert "\n" not in str(error.value)

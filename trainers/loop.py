@@ -155,7 +155,7 @@ def _train(run: Run, program: _Program, state: GANState, profile: bool, stop: St
             if _due(step, config.eval_every_steps):
                 scores = evaluate(experiment, program.sampler, state)
                 writer.write_scalars(step, scores)
-                values |= scores
+                values = values | scores  # the writers still read the old one
             periodic = _due(step, config.checkpoint_every_steps)
             if last or stopping or periodic:
                 writer.flush()
