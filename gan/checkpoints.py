@@ -16,6 +16,8 @@ import math
 import os
 import pathlib
 import shutil
+import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import asdict, dataclass
@@ -73,7 +75,7 @@ class Checkpoints:
     def __init__(self, workdir: str | pathlib.Path, keep: Sequence[Retention] = (Latest(),)):
         self._folder = pathlib.Path(workdir).absolute() / "checkpoints"
         self._keep = tuple(keep)
-        self._thread = futures.ThreadPoolExecutor(1, "checkpoints")
+        self._thread = futures.ThreadPoolExecutor(1, "checkpoints", _give_way)
         self._pending: futures.Future[None] | None = None
         # Every process has the whole state: one writes it, and each reads it for itself.
         alone = ocp.options.MultiprocessingOptions(
@@ -281,6 +283,12 @@ class Checkpoints:
         keep.update([step for step in sorted(saved) if saved[step].periodic][-1:])
         for step in saved.keys() - keep:
             self._delete(step)
+
+
+def _give_way() -> None:
+    """Lets this thread, and those it starts, compute only where the training leaves a core idle."""
+    if sys.platform == "linux":  # elsewhere only whole processes have a priority
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 def digest(state: Any) -> str:

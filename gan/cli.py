@@ -34,7 +34,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         _end(128 + stopped.number)  # it was logged
     except KeyboardInterrupt:
         _end(128 + signal.SIGINT, "interrupted")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         if type(error).__name__ == "AsyncError" and isinstance(error.__cause__, Exception):
             error = error.__cause__  # CLU's, around what a writer has raised
         # A full disk, a device out of memory. All else is a mistake of ours, and shows where it is.

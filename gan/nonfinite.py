@@ -1,7 +1,9 @@
-"""What a run does about a step whose losses, gradients or updates are not finite.
+"""What a run does about a step in which something is not finite.
 
-The step itself is never made, under any policy: both players, their optimizers and the averages
-stay as they were, and only the step's number goes on.
+Under any policy a step whose losses, gradients or variables are not finite is not made: both players,
+their optimizers and the averages stay as they were, and only the step's number goes on. An update
+that is not finite though its gradient is (a learning rate of 1e38) shows when it is made: `skip`
+then ends the run.
 """
 
 from dataclasses import dataclass

@@ -107,9 +107,9 @@ def test_rules_of_retention_and_the_newest_periodic(tmp_path):
     ],
 )
 def test_another_shape_type_or_name_is_one_clear_line(workdir, target):
-    with Checkpoints(workdir) as checkpoints:
-        with pytest.raises(RunError, match=r"x is \(\(4,\), 'float32'\) there and") as error:
-            checkpoints.restore(checkpoints.newest(), target)
+    checkpoints = Checkpoints(workdir)
+    with pytest.raises(RunError, match=r"x is \(\(4,\), 'float32'\) there and") as error:
+        checkpoints.restore(checkpoints.newest(), target)
     assert "\n" not in str(error.value)
 
 

@@ -23,6 +23,30 @@ def test_init_is_a_pure_function_of_the_seed():
     )
 
 
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (
+            "best('los/generator')",
+            "no metric 'los/generator' is logged; did you mean 'loss/generator'",
+        ),
+        ("best('fid')", "known: eval/..., diversity, grad_norm/discriminator"),
+        ("best('penalty/r2')", "did you mean 'penalty/r1'"),
+        ("best('eval/kl_to_uniform')", "only where eval_every_steps is not 0"),
+        ("last", "did you mean 'latest'"),
+        ("every", "missing a required argument: 'steps'"),
+    ],
+)
+def test_rules_for_checkpoints_are_checked(rule, words):
+    with pytest.raises(UsageError, match=words):
+        build(small(keep_checkpoints=(rule,), regularizers=("r1",)))
+
+
+@pytest.mark.parametrize("metric", ["loss/generator", "diversity", "penalty/r1"])
+def test_what_is_logged_can_keep_a_checkpoint(metric):
+    build(small(keep_checkpoints=(f"best('{metric}')",), regularizers=("r1",)))
+
+
 def test_the_target_describes_the_state():
     experiment = build(small())
     target, state = experiment.state_target(), experiment.init_on_mesh()

@@ -1,5 +1,3 @@
-import inspect
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +11,7 @@ from gan.errors import UsageError
 from gan.games import GAMES
 from gan.optimizers import OPTIMIZERS, optimistic_adam, optimistic_sgd, scale_by_optimistic_gradient
 from gan.players import Pair, PlayerState, pairwise
+from tests.every import every_optimizer
 
 
 def algorithm_1(gradients, rates, strengths, b1, b2, eps, first_step):
@@ -119,39 +118,8 @@ def distances(spec, num_steps):
     return out
 
 
-ARGUMENTS = {
-    "learning_rate": "0.01", "inner": "sgd(0.01)", "fast_optimizer": "sgd(0.01)",
-    "base_optimizer": "sgd(0.01)", "optimizer": "sgd(0.01)", "adv_optimizer": "sgd(0.01)",
-    "sync_period": "2", "slow_step_size": "0.5", "max_consecutive_errors": "3", "clipping": "0.1",
-    "eta": "0.1", "gamma": "0.5", "max_delta": "0.1", "threshold": "0.1", "max_norm": "0.1",
-    "decay": "0.9", "step_size": "-0.1", "max_abs": "2.0", "step_size_fn": "constant_schedule(-0.1)",
-    "value": "0.1", "init_value": "0.1", "end_value": "0.0", "peak_value": "0.1",
-    "decay_steps": "10", "transition_steps": "10", "warmup_steps": "2", "decay_rate": "0.9",
-    "power": "1.0", "schedules": "(constant_schedule(0.1), constant_schedule(0.01))",
-    "boundaries": "(3,)", "interpolate_type": "'linear'",
-    "cosine_kwargs": "[{'init_value': 0.0, 'peak_value': 0.1, 'warmup_steps': 1, 'decay_steps': 3}]",
-    "args": "sgd(0.01)", "key": "0", "boundaries_and_scales": "{3: 0.1}", "measure": "0.1",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_by_its_name_on_a_small_game(name):
-    needed = [
-        parameter
-        for parameter in OPTIMIZERS.parameters(name).values()
-        if parameter.default is inspect.Parameter.empty
-        or parameter.name in ("boundaries_and_scales", "key")
-    ]
-    words = [
-        ARGUMENTS[p.name] if p.kind is p.VAR_POSITIONAL else f"{p.name}={ARGUMENTS[p.name]}"
-        for p in needed
-    ]
-    spec = f"{name}({', '.join(words)})"
-    try:
-        OPTIMIZERS.build(spec)
-    except UsageError as error:  # a schedule: the learning rate of an optimizer
-        assert "not one by itself" in str(error)
-        spec = f"sgd({spec})"
+@pytest.mark.parametrize("spec", every_optimizer())
+def test_every_optimizer_by_its_name_on_a_small_game(spec):
     assert np.isfinite(distances(spec, 5)).all()
 
 

@@ -38,7 +38,7 @@ def moved(trained, policy, **changes):
 
 def find(tree, kind):
     """The first state of a kind in an optimizer's."""
-    is_kind = lambda node: isinstance(node, kind)  # noqa: E731
+    is_kind = lambda node: isinstance(node, kind)
     return next(filter(is_kind, jax.tree.leaves(tree, is_leaf=is_kind)))
 
 

@@ -13,7 +13,7 @@ from gan.averaging import AVERAGING, Averaging
 from gan.config import TrainConfig
 from gan.data import DATASETS, Batch, Dataset
 from gan.dynamics import DYNAMICS, Dynamics, Moved
-from gan.errors import UsageError
+from gan.errors import UsageError, nearest
 from gan.games import AdversarialGame
 from gan.losses import LOSSES
 from gan.models import DISCRIMINATORS, GENERATORS
@@ -21,7 +21,7 @@ from gan.nonfinite import ON_NONFINITE, OnNonfinite
 from gan.optimizers import OPTIMIZERS
 from gan.players import ROLES, Pair, PlayerState, pairwise
 from gan.regularizers import REGULARIZERS
-from gan.retention import RETENTION, Retention
+from gan.retention import RETENTION, Best, Retention
 from gan.sharding import MESHES, replicated
 from gan.specs import Registry, parse
 from gan.state import GANState, stream_key
@@ -121,6 +121,7 @@ def build(config: TrainConfig) -> Experiment:
     retention = tuple(
         _part("keep_checkpoints", spec, RETENTION) for spec in config.keep_checkpoints
     )
+    _check_metrics(config, retention)
     dataset = _part("dataset", config.dataset, DATASETS, data_dir=config.data_dir)
     data = {"shape": dataset.shape, "num_classes": dataset.num_classes}
     generator = _part("generator", config.generator, GENERATORS, **data)
@@ -149,6 +150,25 @@ def _part(key: str, text: str, registry: Registry[T], **context: Any) -> T:
         return registry.build(text, **context)
     except UsageError as error:
         raise UsageError(f"{key} = {text!r}: {error}") from error
+
+
+def _check_metrics(config: TrainConfig, rules: tuple[Retention, ...]) -> None:
+    """Looks whether the metrics by which checkpoints are kept will be there."""
+    known = {"diversity", "images_per_second", "logits/real", "logits/fake"}
+    known |= {f"{kind}/{role}" for kind in ("loss", "grad_norm", "update_norm") for role in ROLES}
+    known |= {f"penalty/{parse(spec)[0].name}" for spec in config.regularizers}
+    for metric in {rule.metric for rule in rules if isinstance(rule, Best)}:
+        if metric.startswith("eval/"):
+            if not config.eval_every_steps:
+                raise UsageError(
+                    f"keep_checkpoints = {config.keep_checkpoints}: {metric} is measured only "
+                    f"where eval_every_steps is not 0"
+                )
+        elif metric not in known:
+            hint = nearest(metric, known) or f"; known: eval/..., {', '.join(sorted(known))}"
+            raise UsageError(
+                f"keep_checkpoints = {config.keep_checkpoints}: no metric {metric!r} is logged{hint}"
+            )
 
 
 def _check_optimizers(experiment: Experiment) -> None:

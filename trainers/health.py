@@ -6,46 +6,51 @@ import jax
 import numpy as np
 
 from gan.errors import RunError
-from gan.nonfinite import Raise, Rollback
+from gan.nonfinite import Raise, Rollback, Skip
 from gan.sharding import barrier
 from gan.state import GANState
 from gan.trainers.history import record
 from gan.trainers.run import Run
-from gan.trainers.train_step import Skipped
+from gan.trainers.train_step import NotFinite
 
 COLLAPSED = 0.1
 _RECOVERED = 0.2
 
 
-def note_skipped(run: Run, skipped: Skipped, step: int) -> int:
-    """Waits for a call, and records those of its steps that were not made.
+def note_not_finite(run: Run, found: NotFinite, step: int) -> int:
+    """Waits for a call, and records those of its steps in which something was not finite.
 
     Args:
       run: The run.
-      skipped: What the call gave.
+      found: What the call gave.
       step: The last one before the call.
 
     Returns:
       How many they were.
 
     Raises:
-      RunError: where there are some, and the policy is `raise`.
+      RunError: where there are some, and the policy is `raise`; or where it is `skip` and a step
+        was made that should not have been.
     """
-    places, causes = jax.device_get(tuple(skipped))
-    if not places.any():
+    skipped, spoilt, causes = jax.device_get(tuple(found))
+    if not (skipped | spoilt).any():
         return 0
-    steps = (step + 1 + np.flatnonzero(places)).tolist()
-    names = sorted(name for name, found in causes.items() if found)
+    steps = (step + 1 + np.flatnonzero(skipped | spoilt)).tolist()
+    names = sorted(name for name, bad in causes.items() if bad)
     text = f"step {_ranges(steps)}: {', '.join(names)} not finite"
-    record(run.workdir, steps[0], "nonfinite", f"{text}; not made", steps=steps, causes=names)
-    if isinstance(run.experiment.on_nonfinite, Raise):
+    record(run.workdir, steps[0], "nonfinite", text, steps=steps, causes=names)
+    policy = run.experiment.on_nonfinite
+    if isinstance(policy, Raise) or (isinstance(policy, Skip) and spoilt.any()):
         run.checkpoints.wait()
         newest = run.checkpoints.newest()
         saved = f"the newest checkpoint is step {newest.step}" if newest else "none is saved yet"
-        raise RunError(
-            f"{text}; {saved}. on_nonfinite = 'skip' leaves such steps out, 'rollback' goes back "
-            f"and on with other batches"
+        hint = (
+            "on_nonfinite = 'skip' leaves such steps out, 'rollback' goes back and on with others"
+            if isinstance(policy, Raise)
+            else f"the update of step {step + 1 + int(spoilt.argmax())} was not, though its "
+            f"gradients were: on_nonfinite = 'skip' cannot take it back, 'rollback' can"
         )
+        raise RunError(f"{text}; {saved}. {hint}")
     return len(steps)
 
 

@@ -27,7 +27,7 @@ from gan.players import ROLES
 from gan.sharding import barrier, replicated
 from gan.state import GANState
 from gan.trainers.experiment import Experiment, build
-from gan.trainers.health import Collapse, go_back, note_skipped
+from gan.trainers.health import Collapse, go_back, note_not_finite
 from gan.trainers.history import record
 from gan.trainers.pace import Pace
 from gan.trainers.run import Run
@@ -133,8 +133,8 @@ def _train(run: Run, program: _Program, state: GANState, profile: bool, stop: St
         stop.can_save = True
         while step < config.num_steps:
             num_steps = pace.steps(_next_stop(config, step) - step)
-            state, metrics, skipped = program.train_step(state, program.data, num_steps)
-            num_skipped = note_skipped(run, skipped, step)
+            state, metrics, not_finite = program.train_step(state, program.data, num_steps)
+            num_skipped = note_not_finite(run, not_finite, step)
             pace.made(num_steps)
             if num_skipped and isinstance(experiment.on_nonfinite, Rollback):
                 return go_back(run, state)

@@ -1,5 +1,6 @@
 """The training step: one jitted, donated, sharded call that makes any number of steps."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -22,15 +23,18 @@ Data: TypeAlias = tuple[jax.Array, jax.Array]  # examples [N, ...], labels [N]
 MAX_STEPS = 1024  # a call makes at most so many
 
 
-class Skipped(NamedTuple):
-    """The steps of a call that were not made, because something in them was not finite.
+class NotFinite(NamedTuple):
+    """The steps of a call in which something was not finite.
 
     Attributes:
-      steps: bool `[MAX_STEPS]`, by place in the call.
+      skipped: bool `[MAX_STEPS]`, by place in the call: steps that were not made.
+      spoilt: bool `[MAX_STEPS]`: steps that were made, since their gradients were finite, but whose
+        updates were not.
       causes: By metric, whether it was among what was not finite: bool scalars.
     """
 
-    steps: jax.Array
+    skipped: jax.Array
+    spoilt: jax.Array
     causes: dict[str, jax.Array]
 
 
@@ -40,12 +44,12 @@ class Called(NamedTuple):
     Attributes:
       state: After the steps.
       metrics: Averages over the steps that were made; they stay on the device until they are read.
-      skipped: The others.
+      not_finite: What was wrong with the others.
     """
 
     state: GANState
     metrics: clu_metrics.Collection
-    skipped: Skipped
+    not_finite: NotFinite
 
 
 @dataclass(frozen=True)
@@ -104,25 +108,35 @@ def make_train_step(experiment: Experiment) -> TrainStep:
         def body(place: jax.Array, before: Called) -> Called:
             state, metrics = step(before.state, data)
             causes = not_finite(state, metrics)
-            skip = jnp.any(jnp.stack(list(causes.values())))
+            # What is known before the update decides about it: the choice is then a part of the
+            # update's own pass over memory. With the update's norm it would be one more.
+            skip = _any(cause for name, cause in causes.items() if name not in _AFTERWARDS)
             total = before.metrics.merge(collection.single_from_model_output(**metrics))
             stays = before.state.replace(step=state.step)  # type: ignore[attr-defined]
             return Called(
                 jax.tree.map(partial(jnp.where, skip), stays, state),
                 jax.tree.map(partial(jnp.where, skip), before.metrics, total),
-                Skipped(
-                    before.skipped.steps.at[place].set(skip),
-                    jax.tree.map(jnp.logical_or, before.skipped.causes, causes),
+                NotFinite(
+                    before.not_finite.skipped.at[place].set(skip),
+                    before.not_finite.spoilt.at[place].set(~skip & _any(causes.values())),
+                    jax.tree.map(jnp.logical_or, before.not_finite.causes, causes),
                 ),
             )
 
         causes = dict.fromkeys(jax.eval_shape(not_finite, state, names), jnp.zeros([], bool))
-        none = Skipped(jnp.zeros([MAX_STEPS], bool), causes)
-        start = Called(state, collection.empty(), none)
+        nowhere = jnp.zeros([MAX_STEPS], bool)
+        start = Called(state, collection.empty(), NotFinite(nowhere, nowhere, causes))
         return jax.lax.fori_loop(0, num_steps, body, start)
 
     jitted = jax.jit(steps, donate_argnums=0, out_shardings=replicated(experiment.mesh))
     return TrainStep(jitted, experiment.mesh)
+
+
+_AFTERWARDS = {f"update_norm/{role}" for role in ROLES}
+
+
+def _any(flags: Iterable[jax.Array]) -> jax.Array:
+    return jnp.any(jnp.stack(list(flags)))
 
 
 def not_finite(state: GANState, metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -182,9 +182,11 @@ def test_two_at_once_for_one_folder(start, tmp_path, undisturbed):
 
 def disk_of(size, workdir):
     """Words before a command that give it a folder on a disk of its own, or None."""
-    wrap = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
-            f'mount -t tmpfs -o size={size} tmpfs "{workdir}" && "$@"; code=$?; '
-            f'cp -r "{workdir}" "{workdir}.left"; exit $code', "sh"]  # fmt: skip
+    script = (
+        f'mount -t tmpfs -o size={size} tmpfs "{workdir}" && "$@"; code=$?; '
+        f'cp -r "{workdir}" "{workdir}.left"; exit $code'
+    )
+    wrap = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     probe = subprocess.run([*wrap, "true"], capture_output=True, check=False)
     shutil.rmtree(f"{workdir}.left", ignore_errors=True)
     return wrap if probe.returncode == 0 else None

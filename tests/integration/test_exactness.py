@@ -1,0 +1,132 @@
+"""N + stop + N steps are 2 N steps: for every part that a config can name."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan.checkpoints import Checkpoints, digest
+from gan.config import TrainConfig
+from gan.dynamics import DYNAMICS
+from gan.models import DISCRIMINATORS, GENERATORS
+from gan.sharding import replicated
+from gan.trainers.experiment import build
+from gan.trainers.train_step import make_train_step
+from tests.every import every_optimizer
+
+STEPS = 5
+CONFIG = TrainConfig(
+    dataset="gaussians",
+    generator="mlp(4, 1)",
+    discriminator="mlp(4, 1)",
+    generator_optimizer="optimistic_adam(1e-3)",
+    discriminator_optimizer="optimistic_adam(1e-3)",
+    averaging=("ema(decay=0.9)", "uniform"),
+    batch_size=8,
+    latent_dim=4,
+)
+ONE, EIGHT = "data(1)", "data(8)"
+BOTH = pytest.mark.parametrize("mesh", [ONE, EIGHT], ids=["1 device", "8 devices"])
+
+
+class Half:
+    """The compiled step of a config, and its data."""
+
+    def __init__(self, config):
+        self.experiment = build(config)
+        examples = tuple(self.experiment.dataset.load())
+        self.data = jax.device_put(examples, replicated(self.experiment.mesh))
+        self.step = make_train_step(self.experiment)
+
+    def start(self):
+        return self.experiment.init_on_mesh()
+
+    def go_on(self, state, steps=STEPS):
+        state, _, found = self.step(state, self.data, steps)
+        assert not found.skipped.any()
+        return state
+
+    def saved(self, state, folder):
+        with Checkpoints(folder) as checkpoints:
+            checkpoints.save(int(state.step), state, {}, {})
+
+    def restored(self, folder):
+        with Checkpoints(folder) as checkpoints:
+            return checkpoints.restore(checkpoints.newest(), self.experiment.state_target())
+
+
+def check(tmp_path, config):
+    """Bit by bit, on the config's own devices."""
+    half = Half(config)
+    whole = digest(half.go_on(half.start(), 2 * STEPS))
+    half.saved(half.go_on(half.start()), tmp_path)
+    assert digest(half.go_on(half.restored(tmp_path))) == whole
+
+
+@BOTH
+@pytest.mark.parametrize("dynamics", [*DYNAMICS, "lookahead(past_extragradient, steps=2)"])
+def test_every_dynamics(tmp_path, dynamics, mesh):
+    check(tmp_path, dataclasses.replace(CONFIG, dynamics=dynamics, mesh=mesh))
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("generator", "discriminator"),
+    [
+        ("dcgan(4)", "dcgan(4)"),
+        ("dcgan(4, batch_norm=False)", "dcgan(4, norm='batch')"),
+        ("dcgan(4)", "dcgan(4, norm='spectral')"),
+        ("mlp(4, 2, conditional=True)", "mlp(4, 2, conditional=True)"),
+    ],
+)
+def test_every_network(tmp_path, generator, discriminator, mesh):
+    config = dataclasses.replace(
+        CONFIG, dataset="digits", generator=generator, discriminator=discriminator, mesh=mesh
+    )
+    check(tmp_path, config)
+
+
+def test_no_network_is_left_out():
+    assert set(GENERATORS) == {"dcgan", "mlp"} == set(DISCRIMINATORS)
+
+
+@BOTH
+@pytest.mark.parametrize("regularizer", ["r1(every=2)", "r2(every=3)", "gradient_penalty"])
+def test_lazy_regularizers(tmp_path, regularizer, mesh):
+    check(tmp_path, dataclasses.replace(CONFIG, regularizers=(regularizer,), mesh=mesh))
+
+
+@pytest.mark.slow
+@BOTH
+@pytest.mark.parametrize("optimizer", every_optimizer())
+def test_every_optimizer(tmp_path, optimizer, mesh):
+    check(tmp_path, dataclasses.replace(CONFIG, generator_optimizer=optimizer, mesh=mesh))
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["noisy_sgd(0.01, key=1)", "schedule_free_adamw(0.01)", "muon(0.01)"]
+)
+def test_some_optimizers(tmp_path, optimizer):
+    check(tmp_path, dataclasses.replace(CONFIG, generator_optimizer=optimizer, mesh=ONE))
+
+
+@pytest.mark.parametrize("meshes", [(EIGHT, ONE), (ONE, EIGHT)], ids=["8 to 1", "1 to 8"])
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+def test_from_one_number_of_devices_to_another(tmp_path, dynamics, meshes):
+    """Sums are then taken in another order: equal within rounding, and the same batches."""
+    before, after = (
+        Half(dataclasses.replace(CONFIG, dynamics=dynamics, mesh=mesh)) for mesh in meshes
+    )
+    before.saved(before.go_on(before.start()), tmp_path)
+    end, whole = after.go_on(after.restored(tmp_path)), after.go_on(after.start(), 2 * STEPS)
+
+    def close(one, other):
+        assert one.dtype == other.dtype
+        if jnp.issubdtype(one.dtype, jnp.integer):
+            np.testing.assert_array_equal(one, other)
+        else:
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-5)
+
+    jax.tree.map(close, end, whole)
