@@ -18,7 +18,6 @@ from gan.errors import RunError, UsageError
 from gan.evaluation import diversity, mixture_scores
 from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment, build
-from gan.trainers.workdir import read_config
 
 _SAMPLES_A_CALL = 256
 _NUM_IMAGES = 64  # in the loop's grids
@@ -161,8 +160,8 @@ def sample(
         raise UsageError(f"--seed must be from 0 to 2**32 - 1, given {seed}")
     if num_images < 1:
         raise UsageError(f"--num_images must be at least 1, given {num_images}")
-    if read_config(workdir) is None:
-        raise UsageError(f"--workdir={workdir}: there is no run (no config.json)")
+    if not workdir.is_dir():
+        raise UsageError(f"--workdir={workdir}: there is no such folder")
     _check_writable(output)
     with Checkpoints(workdir) as checkpoints:
         manifest = _checkpoint(checkpoints, workdir, step)

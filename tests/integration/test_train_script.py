@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -56,8 +57,8 @@ def checkpoint(workdir, step):
     from gan.trainers.experiment import build
 
     config = from_mapping(json.loads((workdir / "config.json").read_text()) | {"mesh": "data(1)"})
-    with Checkpoints(workdir) as checkpoints:
-        return jax.device_get(checkpoints.restore(step, build(config).state_target()))
+    checkpoints, target = Checkpoints(workdir), build(config).state_target()
+    return jax.device_get(checkpoints.restore(checkpoints.verify(step), target))
 
 
 def width(path):
@@ -116,11 +117,19 @@ def test_another_config_is_refused_with_the_difference(root, small, finished):
     assert json.loads((finished[0] / "config.json").read_text())["loss"] == "non_saturating"
 
 
-def test_a_damaged_config_is_one_line(root, small, tmp_path):
-    (tmp_path / "config.json").write_text('{"seed": ')
-    done = run(root, "train.py", "--config", small, "--workdir", tmp_path, code=2)
-    assert "config.json is not a config" in done.stderr
-    run(root, "sample.py", "--workdir", tmp_path, code=2)
+def test_a_damaged_config_costs_nothing_where_a_checkpoint_has_it(root, small, finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "config.json").write_text('{"seed": ')
+    args = ("--config", small, "--workdir", workdir)
+    assert "is complete" in run(root, "train.py", *args).stderr
+    assert "at step 12" in run(root, "sample.py", "--workdir", workdir,
+                               "--output", tmp_path / "a.png").stdout  # fmt: skip
+    done = run(root, "train.py", *args, "--config.loss=hinge", code=2)
+    assert "loss was 'non_saturating'" in done.stderr
+    for manifest in workdir.glob("checkpoints/*/manifest.json"):
+        manifest.unlink()
+    done = run(root, "train.py", *args, code=2)
+    assert "config.json is not a config" in done.stderr.splitlines()[-1]
 
 
 def test_another_optimizer_from_the_command_line_and_from_a_file(root, small, tmp_path):
@@ -205,7 +214,7 @@ def test_misuse_is_one_line_exit_code_2_and_nothing_written(root, small, tmp_pat
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--workdir", "{new}"], ["there is no run"]),
+        (["--workdir", "{new}"], ["there is no such folder"]),
         (["--workdir", "{run}", "--output", "x.jpg"], [".png, .npy or .npz"]),
         (["--workdir", "{run}", "--step", "7"], ["saved are 6, 12"]),
         (["--workdir", "{run}", "--num_images", "0"], ["at least 1"]),
