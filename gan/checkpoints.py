@@ -1,28 +1,24 @@
 """Checkpoints: Orbax behind one small class that trusts only what it can verify.
 
     checkpoints/3000/state/          Orbax
-    checkpoints/3000/manifest.json   the step, the config, the metrics, the SHA-256 of every file of
-                                     the state and of the state itself, and its own
+    checkpoints/3000/manifest.json   see `gan.manifests`
 
 A checkpoint is written in `3000.saving` and gets its name last, when it has its manifest: a folder
 with a number for a name and without a true manifest is not a checkpoint of ours, whatever it is.
 """
 
-import contextlib
 import errno
-import hashlib
-import json
 import math
 import os
 import pathlib
+import re
 import shutil
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
-from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -31,34 +27,22 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from gan.errors import RunError
+from gan.manifests import (
+    DamageError,
+    Manifest,
+    digest,
+    file_digests,
+    is_key,
+    read_manifest,
+    verify,
+    words,
+    write_manifest,
+)
 from gan.retention import Latest, Metrics, Retention, kept
 
-_SAVING, _DELETING, _SET_ASIDE = ".saving", ".deleting", ".set_aside"
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What is known of a checkpoint.
-
-    Attributes:
-      step: Generator updates until then.
-      config: Of the run, as a mapping.
-      metrics: Logged or evaluated at this step; finite ones.
-      state: SHA-256 of the state, the same wherever and however often it is saved.
-      files: SHA-256 of every file, by path.
-      periodic: Whether the step was due for saving; otherwise something stopped or ended the run.
-    """
-
-    step: int
-    config: dict[str, Any]
-    metrics: dict[str, float]
-    state: str
-    files: dict[str, str]
-    periodic: bool
-
-
-class DamageError(Exception):
-    """Why a folder is no checkpoint to rely on."""
+T = TypeVar("T")
+_SAVING = re.compile(r"(\d+)\.saving")
+_DELETING = re.compile(r"(\d+)\.deleting_\d+")
 
 
 class Checkpoints:
@@ -118,35 +102,41 @@ class Checkpoints:
 
         Raises:
           DamageError: saying what is wrong with it.
+          RunError: where it cannot be read now.
         """
-        place = self._folder / str(step)
         try:
-            manifest = _read_manifest(place)
-            for name, digest in manifest.files.items():
-                with (place / name).open("rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                        raise DamageError(f"{name} is not as it was saved")
+            manifest = verify(self._folder / str(step))
         except OSError as error:
-            missing = pathlib.Path(str(error.filename)).name
-            raise DamageError(f"{missing}: {error.strerror}") from error
+            raise RunError(
+                f"checkpoint {error.filename} cannot be read: {error.strerror}"
+            ) from error
         if manifest.step != step:
             raise DamageError(f"it is step {manifest.step}")
         return manifest
 
-    def newest_first(self, at_most: int | None = None) -> Iterator[Manifest]:
-        """The checkpoints that hold, with a warning for each that does not."""
+    def first_that(
+        self, does: Callable[[Manifest], T | None], at_most: int | None = None
+    ) -> T | None:
+        """The first result, newest checkpoint first, of those that hold; with a warning for others.
+
+        Args:
+          does: Gives None, or raises DamageError, to go on to an older one.
+          at_most: The newest step to try.
+        """
         for step in reversed(self.all_steps()):
             if at_most is not None and step > at_most:
                 continue
             try:
-                yield self.verify(step)
+                if (result := does(self.verify(step))) is not None:
+                    return result
             except DamageError as damage:
                 place = self._folder / str(step)
                 logging.warning("%s is passed over, it cannot be trusted: %s", place, damage)
+        return None
 
     def newest(self) -> Manifest | None:
         """The newest checkpoint that holds, or None."""
-        return next(self.newest_first(), None)
+        return self.first_that(lambda manifest: manifest)
 
     def restore(self, manifest: Manifest, target: Any) -> Any:
         """The state of a verified checkpoint.
@@ -157,23 +147,24 @@ class Checkpoints:
 
         Raises:
           RunError: where the saved state has another structure, shapes or types.
+          DamageError: where it cannot be read, or what is read is not what was saved.
         """
         place = self._folder / str(manifest.step)
-        words = jax.eval_shape(_words, target)
+        wanted = jax.tree.map(  # without shardings: Orbax then gives NumPy arrays
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+            jax.eval_shape(words, target),
+        )
         try:
             saved = self._orbax.metadata(place / "state").item_metadata
-            if (difference := _difference(saved, words)) is not None:
+            if (difference := _difference(saved, wanted)) is not None:
                 raise RunError(f"checkpoint {place}: {difference}")
-            wanted = jax.tree.map(  # without shardings: Orbax then gives NumPy arrays
-                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), words
-            )
             state = self._orbax.restore(place / "state", args=ocp.args.StandardRestore(wanted))
         except RunError:
             raise
         except Exception as error:  # Orbax raises what the damage happens to cause
-            raise RunError(f"checkpoint {place} cannot be read: {_reason(error)}") from error
+            raise DamageError(_reason(error)) from error
         if digest(state) != manifest.state:
-            raise RunError(f"checkpoint {place} was read, and is not what was saved")
+            raise DamageError("the state that was read is not the one that was saved")
         return jax.tree.map(_placed, state, target)
 
     def save(
@@ -192,7 +183,7 @@ class Checkpoints:
         self.wait()
         if jax.process_index() > 0:
             return
-        copy = jax.tree.map(lambda leaf: np.array(leaf), _words(state))
+        copy = jax.tree.map(lambda leaf: np.array(leaf), words(state))
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         self._pending = self._thread.submit(self._write, step, copy, dict(config), finite, periodic)
 
@@ -212,13 +203,31 @@ class Checkpoints:
             self.wait()
 
     def tidy(self) -> None:
-        """Removes what an interrupted save or deletion has left; for the one that may write."""
-        if self._folder.is_dir():
-            for path in self._folder.iterdir():
-                step, _, _ = path.name.partition(".")
-                ours = _is_step(step) and path.name[len(step) :] in (_SAVING, _DELETING)
-                if ours and path.is_dir():
-                    shutil.rmtree(path)
+        """Ends what an interrupted save or deletion has left; for the one that may write."""
+        if not self._folder.is_dir():
+            return
+        for path in sorted(self._folder.iterdir()):
+            if (
+                (saving := _SAVING.fullmatch(path.name)) and not self._complete(path, saving[1])
+            ) or _DELETING.fullmatch(path.name):
+                _remove(path)
+
+    def delete_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps, where they are ours; for the one that may write."""
+        for later in self.all_steps():
+            if later > step and self._own(later) is not None:
+                _remove(self._rename(later, "deleting"))
+
+    def _complete(self, saving: pathlib.Path, step: str) -> bool:
+        """Gives a save that lacked nothing but its name that name."""
+        place = self._folder / step
+        try:
+            if verify(saving).step != int(step) or place.exists():
+                return False
+        except DamageError:
+            return False
+        saving.rename(place)
+        return True
 
     def _write(
         self,
@@ -228,18 +237,13 @@ class Checkpoints:
         metrics: dict[str, float],
         periodic: bool,
     ) -> None:
-        place, saving = self._folder / str(step), self._folder / f"{step}{_SAVING}"
+        place, saving = self._folder / str(step), self._folder / f"{step}.saving"
         try:
             saving.mkdir(parents=True)
             self._orbax.save(saving / "state", args=ocp.args.StandardSave(state))
-            files = {
-                path.relative_to(saving).as_posix(): _file_digest(path)
-                for path in sorted(saving.rglob("*"))
-                if path.is_file()
-            }
-            manifest = Manifest(step, config, metrics, digest(state), files, periodic)
-            _write_manifest(saving, manifest)
-            self._make_way(step)
+            files = file_digests(saving)
+            write_manifest(saving, Manifest(step, config, metrics, periodic, digest(state), files))
+            replaced = self._make_way(step)
             saving.rename(place)
             _sync(self._folder)
         except Exception as error:
@@ -249,40 +253,62 @@ class Checkpoints:
             raise RunError(
                 f"checkpoint {place} cannot be saved: {_reason(error)}; {rest}"
             ) from error
-        self._delete_old()
+        if replaced is not None:
+            _remove(replaced)
+        self._delete_old(step)
 
-    def _make_way(self, step: int) -> None:
-        """Deletes a whole checkpoint of the same step; gives another name to anything else."""
-        place = self._folder / str(step)
-        if not os.path.lexists(place):
-            return
+    def _make_way(self, step: int) -> pathlib.Path | None:
+        """Gives another name to what has the name of a step.
+
+        Returns:
+          That, where it was a whole checkpoint and can go when the new one is there.
+        """
+        if not os.path.lexists(self._folder / str(step)):
+            return None
         try:
             self.verify(step)
         except DamageError:
-            number = 1
-            while os.path.lexists(aside := place.with_name(f"{step}{_SET_ASIDE}_{number}")):
-                number += 1
-            place.rename(aside)
-            logging.warning("%s was in the way, and is now %s", place, aside.name)
-        else:
-            self._delete(step)
+            aside = self._rename(step, "set_aside")
+            logging.warning("checkpoint %d was in the way, and is now %s", step, aside)
+            return None
+        return self._rename(step, "deleting")
 
-    def _delete(self, step: int) -> None:
-        gone = self._folder / f"{step}{_DELETING}"
-        (self._folder / str(step)).rename(gone)  # at once, for those who read
-        shutil.rmtree(gone)
+    def _rename(self, step: int, suffix: str) -> pathlib.Path:
+        """At once, for those who read."""
+        number = 1
+        while os.path.lexists(new := self._folder / f"{step}.{suffix}_{number}"):
+            number += 1
+        return (self._folder / str(step)).rename(new)
 
-    def _delete_old(self) -> None:
-        """Deletes what no rule keeps, of those that are ours by their manifest."""
-        saved: dict[int, Manifest] = {}
-        for step in self.all_steps():
-            with contextlib.suppress(DamageError, OSError):
-                saved[step] = _read_manifest(self._folder / str(step))
+    def _own(self, step: int) -> Manifest | None:
+        """The manifest of a checkpoint that is ours, whole or not."""
+        try:
+            manifest = read_manifest(self._folder / str(step))
+        except (DamageError, OSError):
+            return None
+        return manifest if manifest.step == step else None
+
+    def _delete_old(self, newest: int) -> None:
+        """Deletes what no rule keeps, of those that are ours.
+
+        Later steps than the newest were passed over, or the run has left them: they count for
+        nothing, and stay until their names are needed.
+        """
+        steps = [step for step in self.all_steps() if step <= newest]
+        saved = {step: own for step in steps if (own := self._own(step)) is not None}
         keep = kept(self._keep, {step: manifest.metrics for step, manifest in saved.items()})
         # A run goes back to its newest periodic one: to stop it often must not take that away.
-        keep.update([step for step in sorted(saved) if saved[step].periodic][-1:])
+        keep.update([step for step in saved if saved[step].periodic][-1:])
         for step in saved.keys() - keep:
-            self._delete(step)
+            _remove(self._rename(step, "deleting"))
+
+
+def _remove(folder: pathlib.Path) -> None:
+    """Removes a folder; what cannot be removed costs space, and is no reason to end a run."""
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        logging.warning("%s cannot be removed: %s", folder, error.strerror)
 
 
 def _give_way() -> None:
@@ -291,69 +317,15 @@ def _give_way() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
-def digest(state: Any) -> str:
-    """SHA-256 of a tree of arrays: the path, type, shape and bytes of every leaf."""
-    total = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_flatten_with_path(_words(state))[0]:
-        array = np.asarray(leaf)
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        total.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        total.update(array.tobytes())
-    return total.hexdigest()
-
-
-def _words(state: Any) -> Any:
-    """A tree with typed keys as the words that they are made of."""
-    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
-
-
 def _placed(array: np.ndarray, target: Any) -> jax.Array:
     """An array on its devices, as a typed key where it is one."""
-    if not _is_key(target):
+    if not is_key(target):
         return jax.device_put(array, target.sharding)
     return jax.device_put(jax.random.wrap_key_data(jnp.asarray(array)), target.sharding)
 
 
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _is_step(name: str) -> bool:
     return name.isascii() and name.isdigit() and name == str(int(name))
-
-
-def _own_digest(manifest: Manifest) -> str:
-    return hashlib.sha256(json.dumps(asdict(manifest), sort_keys=True).encode()).hexdigest()
-
-
-def _write_manifest(place: pathlib.Path, manifest: Manifest) -> None:
-    content = asdict(manifest) | {"sha256": _own_digest(manifest)}
-    with (place / "manifest.json").open("w") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _read_manifest(place: pathlib.Path) -> Manifest:
-    """The manifest of a folder, if it is true."""
-    if not place.is_dir():
-        raise DamageError("it is not a folder")
-    try:
-        content = json.loads((place / "manifest.json").read_text())
-        own = content.pop("sha256")
-        manifest = Manifest(**content)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DamageError("manifest.json is not what it was") from error
-    except FileNotFoundError as error:
-        raise DamageError("it has no manifest.json") from error
-    if _own_digest(manifest) != own:
-        raise DamageError("manifest.json is not as it was saved")
-    return manifest
-
-
-def _file_digest(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(folder: pathlib.Path) -> None:

@@ -1,6 +1,7 @@
 """What every command line shares: `--config` with overrides, and errors as one line."""
 
 import argparse
+import contextlib
 import logging
 import os
 import pathlib
@@ -47,10 +48,11 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
 def _end(code: int, message: str = "") -> NoReturn:
     """Ends the program now: no thread that still works or hangs is waited for."""
-    if message:
-        print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # nobody may read it any more
+        if message:
+            print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 

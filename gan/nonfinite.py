@@ -3,7 +3,7 @@
 Under any policy a step whose losses, gradients or variables are not finite is not made: both players,
 their optimizers and the averages stay as they were, and only the step's number goes on. An update
 that is not finite though its gradient is (a learning rate of 1e38) shows when it is made: `skip`
-then ends the run.
+then ends the run. The gradients are those of a step's last evaluation.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,17 @@ class Raise(OnNonfinite):
 @ON_NONFINITE.register("skip")
 @dataclass(frozen=True)
 class Skip(OnNonfinite):
-    """The run goes on with the next batch; it ends where between two logs no step could be made."""
+    """The run goes on with the next batch.
+
+    Attributes:
+      in_a_row: After so many steps that could not be made, one after the other, it ends.
+    """
+
+    in_a_row: int = 100
+
+    def __post_init__(self) -> None:
+        if self.in_a_row < 1:
+            raise ValueError(f"in_a_row must be at least 1, given {self.in_a_row}")
 
 
 @ON_NONFINITE.register("rollback")

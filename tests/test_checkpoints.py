@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan.checkpoints import Checkpoints, DamageError, digest
+from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
 from gan.errors import RunError
+from gan.manifests import DamageError, digest
 from gan.retention import Best, Every, Latest
 from gan.trainers.experiment import build
 
@@ -243,16 +244,44 @@ def test_saving_sets_aside_what_is_in_the_way_and_replaces_its_own(workdir):
 
 def test_tidy_removes_what_was_being_saved_or_deleted_and_nothing_else(workdir):
     folder = workdir / "checkpoints"
-    for name in ("40.saving", "10.deleting", "x.saving", "40.saving.mine", "50"):
+    for name in ("40.saving", "10.deleting_2", "x.saving", "40.saving.mine", "50"):
         (folder / name).mkdir()
     (folder / "60.saving").write_text("a file")
     with Checkpoints(workdir) as checkpoints:
         assert checkpoints.all_steps() == [10, 20, 30, 50]
         checkpoints.tidy()
-    gone = {"40.saving", "10.deleting"}
     left = {"10", "20", "30", "x.saving", "40.saving.mine", "50", "60.saving"}
     assert {path.name for path in folder.iterdir()} == left
-    assert not gone & left
+
+
+def test_tidy_names_a_save_that_lacked_nothing_else(workdir):
+    """A kill between the manifest and the name, or between two names for one step."""
+    folder = workdir / "checkpoints"
+    (folder / "30").rename(folder / "30.saving")
+    shutil.copytree(folder / "20", folder / "20.saving")
+    shutil.copytree(folder / "10", folder / "40.saving")  # is not step 40
+    Checkpoints(workdir).tidy()
+    assert {path.name for path in folder.iterdir()} == {"10", "20", "30"}
+    np.testing.assert_array_equal(restored(workdir)["x"], state(30)["x"])
+
+
+def test_what_cannot_be_deleted_is_no_reason_to_fail(workdir, monkeypatch):
+    def busy(path):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(shutil, "rmtree", busy)
+    with Checkpoints(workdir, [Latest(1)]) as checkpoints:
+        checkpoints.save(40, state(40), {}, {})
+    assert Checkpoints(workdir).all_steps() == [40]
+    Checkpoints(workdir).tidy()
+
+
+def test_steps_after_the_one_that_is_saved_count_for_nothing(workdir):
+    with Checkpoints(workdir, [Latest(1)]) as checkpoints:
+        checkpoints.save(15, state(15), {}, {})
+    assert Checkpoints(workdir).all_steps() == [15, 20, 30]
+    Checkpoints(workdir).delete_after(20)
+    assert Checkpoints(workdir).all_steps() == [15, 20]
 
 
 @pytest.mark.parametrize("wait", ["wait", "save", "close"])
@@ -310,7 +339,7 @@ def test_a_state_that_orbax_would_read_wrongly_is_not_taken(workdir):
     """As if a byte flipped on the way from the disk."""
     with Checkpoints(workdir) as checkpoints:
         manifest = dataclasses.replace(checkpoints.newest(), state="0" * 64)
-        with pytest.raises(RunError, match="is not what was saved"):
+        with pytest.raises(DamageError, match="is not the one that was saved"):
             checkpoints.restore(manifest, TARGET)
 
 
@@ -319,5 +348,5 @@ def test_verify_says_what_is_wrong(workdir):
     next(path for path in files(workdir / "checkpoints" / "30") if path.parent.name == "d").unlink()
     with pytest.raises(DamageError, match="No such file"):
         checkpoints.verify(30)
-    with pytest.raises(DamageError, match="not a folder"):
+    with pytest.raises(DamageError, match=r"manifest\.json: No such file"):
         checkpoints.verify(31)

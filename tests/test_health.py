@@ -8,18 +8,20 @@ import jax
 import numpy as np
 import pytest
 
-from gan.checkpoints import Checkpoints, digest
+from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
 from gan.data import DATASETS, Dataset
 from gan.data.batches import indices_at
 from gan.data.dataset import Examples
 from gan.errors import RunError, UsageError
+from gan.manifests import digest
 from gan.nonfinite import ON_NONFINITE, Raise, Rollback, Skip
 from gan.sharding import replicated
 from gan.state import seed_after
 from gan.trainers.experiment import build
-from gan.trainers.health import Collapse, _ranges
+from gan.trainers.health import Health, _ranges
 from gan.trainers.loop import train
+from gan.trainers.run import Run
 from gan.trainers.train_step import make_train_step, scalars
 
 SIZE, BATCH = 4_000, 8
@@ -120,16 +122,19 @@ def test_skip_leaves_out_that_step_and_no_other(tmp_path):
 
 
 def test_skip_does_not_go_on_for_ever(tmp_path):
-    hopeless = dataclasses.replace(CONFIG, dataset="poisoned(place=-2)", on_nonfinite="skip")
-    with pytest.raises(RunError, match=r"steps 1 to 10: not one of them was finite"):
+    hopeless = dataclasses.replace(CONFIG, dataset="poisoned(place=-2)", on_nonfinite="skip(25)")
+    with pytest.raises(RunError, match="ends the run after 25 such steps in a row"):
         train(hopeless, tmp_path)
+    lines = history(tmp_path, "nonfinite")
+    seen = [step for line in lines for step in line["steps"]]
+    assert seen == list(range(1, 31))  # known where the call ends, at the log after step 30
 
 
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
         ("raise", r"update_norm/generator not finite; none is saved yet\. on_nonfinite = 'skip'"),
-        ("skip", r"the update of step 1 was not, though its gradients were"),
+        ("skip", "an update was not, though its gradient was"),
         ("rollback(2)", "went back 2 times already"),
     ],
 )
@@ -168,12 +173,18 @@ def test_rollback_before_the_first_checkpoint_starts_anew(tmp_path):
 
 
 def test_rollback_is_the_same_for_a_run_that_was_stopped(tmp_path):
-    """A stop leaves a checkpoint between the periodic ones: the run does not go back to that."""
+    """A stop leaves a checkpoint between the periodic ones: the run does not go back to that.
+
+    Nor does it go on from there when it is stopped after it went back.
+    """
     whole = train(config(33, on_nonfinite="rollback"), tmp_path / "whole")
     train(config(33, on_nonfinite="rollback", num_steps=27), tmp_path / "halves")
     assert 27 in Checkpoints(tmp_path / "halves").all_steps()
-    halves = train(config(33, on_nonfinite="rollback"), tmp_path / "halves")
+    train(config(33, on_nonfinite="rollback", num_steps=39), tmp_path / "halves")
     assert history(tmp_path / "halves", "rollback")[0]["to"] == 20
+    assert Checkpoints(tmp_path / "halves").all_steps() == [20, 39]
+    halves = train(config(33, on_nonfinite="rollback"), tmp_path / "halves")
+    assert len(history(tmp_path / "halves", "rollback")) == 1
     assert digest(whole) == digest(halves)
 
 
@@ -205,8 +216,13 @@ def test_steps_in_words():
 
 
 def test_a_collapse_is_told_once(tmp_path):
-    collapse = Collapse(tmp_path)
+    run = Run(None, tmp_path, None)
+    health = Health(run)
     for step, diversity in enumerate([0.01, 0.05, 0.3, 0.12, 0.05, 0.02, 0.15, 0.3, 0.09]):
-        collapse.watch(step, diversity)
+        health.watch(step, diversity)
     assert [line["step"] for line in history(tmp_path, "collapse")] == [4, 8]
+    lines = ['{"step": 1, "diversity": 0.5}', '{"step": 2, "diversity": null}', '{"step": 3, "div']
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    Health(run).watch(9, 0.05)  # after a resume
+    assert history(tmp_path, "collapse")[-1]["step"] == 9
     assert re.search(r"step 4: .* 0\.05 of the data's", history(tmp_path, "collapse")[0]["message"])

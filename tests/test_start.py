@@ -1,15 +1,17 @@
 """How a run goes on: after a change of its config, from another run, past what is damaged."""
 
 import dataclasses
+import errno
 import json
 import shutil
 
 import numpy as np
 import pytest
 
-from gan.checkpoints import Checkpoints, digest
+from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
-from gan.errors import UsageError
+from gan.errors import RunError, UsageError
+from gan.manifests import DamageError, digest
 from gan.trainers.loop import train
 
 CONFIG = TrainConfig(
@@ -119,6 +121,65 @@ def test_a_run_that_has_no_checkpoint_yet_takes_any_config(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["loss"] == "hinge"
 
 
+def test_where_every_state_is_damaged_the_new_checkpoints_are_kept(whole, workdir):
+    """The old ones have higher steps, and manifests that are true."""
+    for step in (10, 20, 30):
+        states = (workdir / "checkpoints" / str(step)).rglob("*")
+        path = max(states, key=lambda path: path.stat().st_size)
+        path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    (workdir / "checkpoints" / "30").rename(workdir / "checkpoints" / "50")
+    train(changed(num_steps=5), workdir)
+    assert newest(workdir).step == 5
+    train(changed(keep_checkpoints=("latest(1)",)), workdir)
+    assert newest(workdir).step == 30
+    assert newest(workdir).state == newest(whole).state
+    names = {path.name for path in (workdir / "checkpoints").iterdir()}
+    assert names == {"10.set_aside_1", "20.set_aside_1", "30", "50"}
+
+
+def test_a_state_that_cannot_be_restored_is_passed_over(whole, workdir, monkeypatch):
+    """As if it had been wrong before its files were hashed."""
+    restore = Checkpoints.restore
+
+    def wrong(self, manifest, target):
+        if manifest.step == 30:
+            raise DamageError("wrong")
+        return restore(self, manifest, target)
+
+    monkeypatch.setattr(Checkpoints, "restore", wrong)
+    train(changed(num_steps=40), workdir)
+    assert f"resuming {workdir} at step 20" in messages(workdir, "resume")
+
+
+def test_what_cannot_be_read_just_now_is_no_damage(workdir, monkeypatch):
+    """A share that is away for a minute must not start a run anew."""
+
+    def away(folder):
+        raise OSError(errno.ESTALE, "Stale file handle", str(folder))
+
+    monkeypatch.setattr("gan.checkpoints.verify", away)
+    with pytest.raises(RunError, match="30 cannot be read: Stale file handle"):
+        train(changed(num_steps=40), workdir)
+
+
+def test_a_changed_dynamics_is_an_explicit_choice(workdir):
+    other = changed(num_steps=40, dynamics="lookahead(steps=2)")
+    with pytest.raises(UsageError, match="dynamics was 'simultaneous' and is now 'lookahead"):
+        train(other, workdir)
+    state = train(other, workdir, on_optimizer_change="reset")
+    assert int(state.dynamics.step) == 10
+    assert "dynamics: its memory starts anew" in messages(workdir, "change")
+
+
+def test_after_a_change_the_run_can_go_back_to_where_it_was_made(workdir):
+    """And needs no flag any more, were it stopped at once."""
+    other = changed(num_steps=31, generator_optimizer="adam(1e-4)")
+    train(other, workdir, on_optimizer_change="reset")
+    manifest = Checkpoints(workdir).verify(30)
+    assert manifest.config["generator_optimizer"] == "adam(1e-4)"
+    assert manifest.periodic
+
+
 @pytest.mark.parametrize("policy", ["reset", "keep_moments"])
 def test_another_optimizer_is_an_explicit_choice(workdir, policy):
     other = changed(num_steps=40, generator_optimizer="adam(1e-4)")
@@ -175,7 +236,7 @@ def test_a_branch_from_what_is_not_there(whole, tmp_path, source, words):
 
 def test_a_branch_from_what_is_damaged(whole, workdir, tmp_path):
     (workdir / "checkpoints" / "20" / "manifest.json").unlink()
-    with pytest.raises(UsageError, match="no checkpoint there can be trusted"):
+    with pytest.raises(UsageError, match="step 20 cannot be trusted: .*No such file"):
         train(CONFIG, tmp_path / "new", init_from=f"{workdir}@20")
     assert not (tmp_path / "new").exists()
 

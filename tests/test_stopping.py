@@ -74,6 +74,16 @@ def test_a_second_sigint_leaves_at_once_and_a_second_sigterm_does_not():
     assert err.endswith("stopped by SIGINT at once; what came after the last checkpoint is lost\n")
 
 
+@pytest.mark.parametrize("can_save", [True, False])
+def test_it_stops_also_where_nobody_reads_what_it_says(can_save):
+    """`... 2>&1 | tee log` and Ctrl-C, of which tee dies first."""
+    process = program(can_save=can_save)
+    process.stderr.close()
+    process.send_signal(signal.SIGINT)
+    with process.stdout:
+        assert process.wait(timeout=30) == 130
+
+
 def test_it_ends_within_a_bounded_time():
     process = program(in_c=True, patience=0.5)
     process.send_signal(signal.SIGTERM)

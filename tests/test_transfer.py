@@ -121,10 +121,12 @@ def test_the_memory_of_another_dynamics(trained):
 
 
 def test_an_average_that_was_not_there_starts_from_the_last_iterate(trained):
-    state, lines = moved(trained, "refuse", averaging=("ema(decay=0.999)", "uniform"))
+    state, lines = moved(trained, "refuse", averaging=("ema(decay=0.999)", "uniform(3)"))
     assert lines == ["averaging: uniform starts from the last iterate"]
     assert_equal(state.averages["uniform"]["params"], trained[1].players.generator.params)
     assert_equal(state.averages["ema"], trained[1].averages["ema"])
+    with pytest.raises(UsageError, match=r"uniform\(start_step=3\) is the mean from then on"):
+        moved(trained, "refuse", averaging=("ema(decay=0.999)", "uniform"))
 
 
 def test_another_network_is_refused_with_the_first_difference(trained):

@@ -1,5 +1,7 @@
 """A run's health: steps whose numbers are not finite, and a generator that collapses."""
 
+import contextlib
+import json
 import pathlib
 
 import jax
@@ -13,45 +15,88 @@ from gan.trainers.history import record
 from gan.trainers.run import Run
 from gan.trainers.train_step import NotFinite
 
-COLLAPSED = 0.1
-_RECOVERED = 0.2
+_COLLAPSED, _DIVERSE = 0.1, 0.2
 
 
-def note_not_finite(run: Run, found: NotFinite, step: int) -> int:
-    """Waits for a call, and records those of its steps in which something was not finite.
+class Health:
+    """Looks at what comes out of the step, and knows what it has seen.
 
     Args:
-      run: The run.
-      found: What the call gave.
-      step: The last one before the call.
-
-    Returns:
-      How many they were.
-
-    Raises:
-      RunError: where there are some, and the policy is `raise`; or where it is `skip` and a step
-        was made that should not have been.
+      run: The run; its `metrics.jsonl` says how diverse the samples were so far.
     """
-    skipped, spoilt, causes = jax.device_get(tuple(found))
-    if not (skipped | spoilt).any():
-        return 0
-    steps = (step + 1 + np.flatnonzero(skipped | spoilt)).tolist()
-    names = sorted(name for name, bad in causes.items() if bad)
-    text = f"step {_ranges(steps)}: {', '.join(names)} not finite"
-    record(run.workdir, steps[0], "nonfinite", text, steps=steps, causes=names)
-    policy = run.experiment.on_nonfinite
-    if isinstance(policy, Raise) or (isinstance(policy, Skip) and spoilt.any()):
-        run.checkpoints.wait()
-        newest = run.checkpoints.newest()
-        saved = f"the newest checkpoint is step {newest.step}" if newest else "none is saved yet"
-        hint = (
-            "on_nonfinite = 'skip' leaves such steps out, 'rollback' goes back and on with others"
-            if isinstance(policy, Raise)
-            else f"the update of step {step + 1 + int(spoilt.argmax())} was not, though its "
-            f"gradients were: on_nonfinite = 'skip' cannot take it back, 'rollback' can"
-        )
-        raise RunError(f"{text}; {saved}. {hint}")
-    return len(steps)
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._in_a_row = 0
+        self._diverse = False
+        for diversity in _logged(run.workdir / "metrics.jsonl", "diversity"):
+            self._collapses(diversity)
+
+    def note_not_finite(self, found: NotFinite, step: int, num_steps: int) -> int:
+        """Waits for a call, and records those of its steps in which something was not finite.
+
+        Args:
+          found: What the call gave.
+          step: The last one before the call.
+          num_steps: How many it made.
+
+        Returns:
+          How many they were.
+
+        Raises:
+          RunError: where the policy says that the run ends here.
+        """
+        skipped, spoilt, causes = jax.device_get(tuple(found))
+        skipped, spoilt = skipped[:num_steps], spoilt[:num_steps]
+        made = np.flatnonzero(~skipped)
+        self._in_a_row = num_steps - 1 - made[-1] if len(made) else self._in_a_row + num_steps
+        if not (skipped | spoilt).any():
+            return 0
+        steps = (step + 1 + np.flatnonzero(skipped | spoilt)).tolist()
+        names = sorted(name for name, bad in causes.items() if bad)
+        text = f"step {_ranges(steps)}: {', '.join(names)} not finite"
+        record(self._run.workdir, steps[0], "nonfinite", text, steps=steps, causes=names)
+        if (reason := self._reason_to_end(spoilt.any())) is not None:
+            self._run.checkpoints.wait()
+            newest = self._run.checkpoints.newest()
+            saved = (
+                f"the newest checkpoint is step {newest.step}" if newest else "none is saved yet"
+            )
+            raise RunError(f"{text}; {saved}. {reason}")
+        return len(steps)
+
+    def _reason_to_end(self, spoilt: bool) -> str | None:
+        match self._run.experiment.on_nonfinite:
+            case Raise():
+                return (
+                    "on_nonfinite = 'skip' leaves such steps out, 'rollback' goes back and on with "
+                    "other batches"
+                )
+            case Skip() if spoilt:
+                return (
+                    "an update was not, though its gradient was: on_nonfinite = 'skip' cannot take "
+                    "that back, 'rollback' can"
+                )
+            case Skip(in_a_row) if self._in_a_row >= in_a_row:
+                return f"on_nonfinite = 'skip' ends the run after {in_a_row} such steps in a row"
+        return None
+
+    def watch(self, step: int, diversity: float) -> None:
+        """Warns where the samples' diversity, once above 0.2 of the data's, falls below 0.1.
+
+        At the start every generator draws about the same for all latents: that is no collapse.
+        """
+        if self._collapses(diversity):
+            message = (
+                f"step {step}: the samples' diversity is {diversity:.2f} of the data's; "
+                f"the generator may have collapsed"
+            )
+            record(self._run.workdir, step, "collapse", message, diversity=diversity)
+
+    def _collapses(self, diversity: float) -> bool:
+        was_diverse = self._diverse
+        self._diverse = diversity >= _COLLAPSED and (was_diverse or diversity > _DIVERSE)
+        return was_diverse and not self._diverse
 
 
 def go_back(run: Run, state: GANState) -> GANState:
@@ -72,34 +117,31 @@ def go_back(run: Run, state: GANState) -> GANState:
         )
     run.checkpoints.wait()
     barrier("rollback")
-    manifest = next((one for one in run.checkpoints.newest_first() if one.periodic), None)
-    older = run.load(run.checkpoints, manifest)[0] if manifest else run.experiment.init_on_mesh()
-    begin = manifest.step if manifest else 0
+    older = run.checkpoints.first_that(
+        lambda manifest: run.load(run.checkpoints, manifest)[0] if manifest.periodic else None
+    )
+    if older is None:
+        older = run.experiment.init_on_mesh()
+    begin = int(older.step)
+    barrier("read")
+    if jax.process_index() == 0:  # they lead to where the run could not go on
+        run.checkpoints.delete_after(begin)
     message = f"going back to step {begin}, and on with other batches and noise"
     record(run.workdir, step, "rollback", message, to=begin, rollbacks=rollbacks + 1)
     return older.replace(rollbacks=state.rollbacks + 1)  # type: ignore[attr-defined]
 
 
-class Collapse:
-    """Warns where the generator's diversity, once there, falls below `COLLAPSED`.
-
-    At the start every generator draws about the same for all latents: that is none.
-    """
-
-    def __init__(self, workdir: pathlib.Path) -> None:
-        self._workdir = workdir
-        self._healthy = False
-
-    def watch(self, step: int, diversity: float) -> None:
-        """Looks at what was measured at a step."""
-        if self._healthy and diversity < COLLAPSED:
-            message = (
-                f"step {step}: the samples' diversity is {diversity:.2f} of the data's; "
-                f"the generator may have collapsed"
-            )
-            record(self._workdir, step, "collapse", message, diversity=diversity)
-        if diversity < COLLAPSED or diversity > _RECOVERED:
-            self._healthy = diversity > _RECOVERED
+def _logged(path: pathlib.Path, name: str) -> list[float]:
+    """The values of a metric that were logged so far."""
+    if not path.exists():
+        return []
+    values = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(
+            ValueError, TypeError, KeyError
+        ):  # cut short by a crash; no number
+            values.append(float(json.loads(line)[name]))
+    return values
 
 
 def _ranges(steps: list[int]) -> str:

@@ -27,7 +27,7 @@ from gan.players import ROLES
 from gan.sharding import barrier, replicated
 from gan.state import GANState
 from gan.trainers.experiment import Experiment, build
-from gan.trainers.health import Collapse, go_back, note_not_finite
+from gan.trainers.health import Health, go_back
 from gan.trainers.history import record
 from gan.trainers.pace import Pace
 from gan.trainers.run import Run
@@ -83,7 +83,10 @@ def train(
         checkpoints.wait()
         barrier("complete")
         saved = checkpoints.newest()
-        assert saved is not None
+        if saved is None or saved.step != int(state.step):
+            raise RunError(
+                f"the last checkpoint of {workdir}, {int(state.step)}, cannot be trusted"
+            )
         message = (
             f"{workdir} is complete: {saved.step} of {config.num_steps} steps; "
             f"the state's SHA-256 is {saved.state}"
@@ -129,12 +132,12 @@ def _train(run: Run, program: _Program, state: GANState, profile: bool, stop: St
     with contextlib.closing(program.reporting.create_writer(workdir, step)) as writer:
         profile_step = _next_stop(config, step) if profile else None
         hooks = program.reporting.create_hooks(workdir, config.num_steps, step, profile_step)
-        pace, window, collapse = Pace(), _Window(experiment, step), Collapse(workdir)
+        pace, window, health = Pace(), _Window(experiment, step), Health(run)
         stop.can_save = True
         while step < config.num_steps:
             num_steps = pace.steps(_next_stop(config, step) - step)
             state, metrics, not_finite = program.train_step(state, program.data, num_steps)
-            num_skipped = note_not_finite(run, not_finite, step)
+            num_skipped = health.note_not_finite(not_finite, step, num_steps)
             pace.made(num_steps)
             if num_skipped and isinstance(experiment.on_nonfinite, Rollback):
                 return go_back(run, state)
@@ -146,7 +149,7 @@ def _train(run: Run, program: _Program, state: GANState, profile: bool, stop: St
             if last or stopping or _due(step, config.log_every_steps):
                 values = window.close(step) | {"diversity": program.diversity(state)}
                 writer.write_scalars(step, values)
-                collapse.watch(step, values["diversity"])
+                health.watch(step, values["diversity"])
             if config.sample_every_steps and (last or _due(step, config.sample_every_steps)):
                 picture = draw_samples(experiment, program.sampler, state)
                 writer.write_images(step, {"samples": picture[None]})
@@ -195,17 +198,11 @@ class _Window:
         self._skipped += num_skipped
 
     def close(self, step: int) -> dict[str, float]:
-        """The averages until this step; a new window begins.
-
-        Raises:
-          RunError: where not one step could be made.
-        """
+        """The averages until this step, if any step was made; a new window begins."""
         num_steps, config = step - self._first, self._experiment.config
-        if self._skipped == num_steps:
-            raise RunError(f"steps {self._first + 1} to {step}: not one of them was finite")
-        assert self._metrics is not None
         images = num_steps * config.batch_size * self._experiment.dynamics.num_batches
-        values = scalars(self._metrics)
+        assert self._metrics is not None
+        values = scalars(self._metrics) if self._skipped < num_steps else {}
         values["images_per_second"] = images / (time.monotonic() - self._begin)
         if self._skipped:
             values["skipped_steps"] = float(self._skipped)

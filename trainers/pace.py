@@ -2,10 +2,7 @@
 
 import time
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
-
+from gan.sharding import agree
 from gan.trainers.train_step import MAX_STEPS
 
 _SECONDS = 1.0
@@ -25,10 +22,7 @@ class Pace:
     def steps(self, at_most: int) -> int:
         """How many steps the next call makes; its time starts now."""
         self._begin = time.monotonic()
-        steps = min(self._steps, at_most)
-        if jax.process_count() > 1:
-            steps = int(multihost_utils.broadcast_one_to_all(np.int32(steps)))
-        return steps
+        return agree(min(self._steps, at_most))
 
     def made(self, steps: int) -> None:
         """The call that was begun is over."""

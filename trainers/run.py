@@ -4,8 +4,9 @@ import dataclasses
 import pathlib
 from dataclasses import dataclass
 
-from gan.checkpoints import Checkpoints, Manifest
+from gan.checkpoints import Checkpoints
 from gan.config import from_mapping
+from gan.manifests import Manifest
 from gan.state import GANState
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.transfer import difference, transfer
@@ -35,6 +36,7 @@ class Run:
 
         Raises:
           UsageError: where it does not suit this run.
+          DamageError: where it cannot be trusted.
         """
         new = self.experiment
         config = dataclasses.replace(  # of this machine, and no part of the state

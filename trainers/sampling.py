@@ -10,12 +10,13 @@ import jax
 import numpy as np
 
 from gan import pictures
-from gan.checkpoints import Checkpoints, DamageError, Manifest
+from gan.checkpoints import Checkpoints
 from gan.config import from_mapping
 from gan.data.dataset import to_uint8
 from gan.dynamics import Lookahead
 from gan.errors import RunError, UsageError
 from gan.evaluation import diversity, mixture_scores
+from gan.manifests import DamageError, Manifest
 from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment, build
 
@@ -163,34 +164,39 @@ def sample(
     if not workdir.is_dir():
         raise UsageError(f"--workdir={workdir}: there is no such folder")
     _check_writable(output)
-    with Checkpoints(workdir) as checkpoints:
-        manifest = _checkpoint(checkpoints, workdir, step)
-        # The config of that step, on any machine.
-        config = dataclasses.replace(from_mapping(manifest.config), mesh="data(1)")
-        experiment = build(config)
-        if weights is not None and weights not in (names := weights_names(experiment)):
-            raise UsageError(f"--weights={weights}: this run has {', '.join(names)}")
-        state = checkpoints.restore(manifest, experiment.state_target())
+    manifest, experiment, state = _load(workdir, step)
+    if weights is not None and weights not in (names := weights_names(experiment)):
+        raise UsageError(f"--weights={weights}: this run has {', '.join(names)}")
     examples, labels = make_sampler(experiment)(state, num_images, seed, weights)
     _write(output, experiment, examples, labels)
     return manifest.step
 
 
-def _checkpoint(checkpoints: Checkpoints, workdir: pathlib.Path, step: int | None) -> Manifest:
-    """The newest checkpoint that holds, or that of a step."""
-    steps = checkpoints.all_steps()
-    if not steps:
-        raise UsageError(f"--workdir={workdir}: no checkpoint is saved there yet")
-    if step is None:
-        if (newest := checkpoints.newest()) is None:
-            raise RunError(f"no checkpoint in {workdir} can be trusted")
-        return newest
-    if step not in steps:
-        raise UsageError(f"--step={step}: saved are {', '.join(map(str, steps))}")
-    try:
-        return checkpoints.verify(step)
-    except DamageError as damage:
-        raise RunError(f"checkpoint {step} of {workdir} cannot be trusted: {damage}") from damage
+def _load(workdir: pathlib.Path, step: int | None) -> tuple[Manifest, Experiment, GANState]:
+    """The newest checkpoint that holds, or that of a step, on this machine's first device."""
+
+    def load(manifest: Manifest) -> tuple[Manifest, Experiment, GANState]:
+        config = dataclasses.replace(from_mapping(manifest.config), mesh="data(1)")
+        experiment = build(config)
+        return manifest, experiment, checkpoints.restore(manifest, experiment.state_target())
+
+    with Checkpoints(workdir) as checkpoints:
+        steps = checkpoints.all_steps()
+        if not steps:
+            raise UsageError(f"--workdir={workdir}: no checkpoint is saved there yet")
+        if step is None:
+            # A run that is under way may replace what was just found: hence twice.
+            if (loaded := checkpoints.first_that(load) or checkpoints.first_that(load)) is None:
+                raise RunError(f"no checkpoint in {workdir} can be trusted")
+            return loaded
+        if step not in steps:
+            raise UsageError(f"--step={step}: saved are {', '.join(map(str, steps))}")
+        try:
+            return load(checkpoints.verify(step))
+        except DamageError as damage:
+            raise RunError(
+                f"checkpoint {step} of {workdir} cannot be trusted: {damage}"
+            ) from damage
 
 
 def _check_writable(output: pathlib.Path) -> None:

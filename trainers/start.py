@@ -3,9 +3,13 @@
 import dataclasses
 from collections.abc import Iterable
 
-from gan.checkpoints import Checkpoints, Manifest
+import jax
+
+from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig, from_mapping
 from gan.errors import UsageError
+from gan.manifests import DamageError, Manifest
+from gan.sharding import agree, barrier
 from gan.state import GANState
 from gan.trainers.history import record
 from gan.trainers.run import Run
@@ -29,9 +33,12 @@ def start(run: Run, init_from: str | None = None) -> GANState:
       UsageError: where the config is another in what cannot change, or there is no such run to
         start from.
     """
-    run.checkpoints.tidy()
-    if (newest := run.checkpoints.newest()) is not None:
-        return _resume(run, newest)
+    if jax.process_index() == 0:
+        run.checkpoints.tidy()
+    barrier("tidy")
+    resumed = run.checkpoints.first_that(lambda manifest: _resume(run, manifest))
+    if resumed is not None:
+        return resumed
     if steps := run.checkpoints.all_steps():
         if (old := read_config(run.workdir)) is not None:
             _check_same_run(run, old, _MAY_CHANGE)
@@ -43,13 +50,15 @@ def start(run: Run, init_from: str | None = None) -> GANState:
     return run.experiment.init_on_mesh()
 
 
-def _resume(run: Run, newest: Manifest) -> GANState:
-    old, step = from_mapping(newest.config), newest.step
+def _resume(run: Run, manifest: Manifest) -> GANState:
+    old, step = from_mapping(manifest.config), manifest.step
     _check_same_run(run, old, _MAY_CHANGE | OPTIMIZER_KEYS)
-    state, lines = run.load(run.checkpoints, newest)
+    state, lines = run.load(run.checkpoints, manifest)
     if step < run.experiment.config.num_steps:
         record(run.workdir, step, "resume", f"resuming {run.workdir} at step {step}")
         _record_changes(run, step, old, lines)
+        if lines:
+            _save(run, state)  # from here on the change is the run's, also where it has to go back
     return state
 
 
@@ -61,15 +70,26 @@ def _branch(run: Run, init_from: str) -> GANState:
         if not steps or (step is not None and step not in steps):
             there = ", ".join(map(str, steps)) or "none"
             raise UsageError(f"--init_from={init_from}: the checkpoints there are {there}")
-        manifest = next(checkpoints.newest_first(at_most=step), None)
-        if manifest is None or (step is not None and manifest.step != step):
-            raise UsageError(f"--init_from={init_from}: no checkpoint there can be trusted")
-        state, lines = run.load(checkpoints, manifest)
-    message = f"branching from {source} at step {manifest.step}"
-    record(run.workdir, manifest.step, "branch", message, state=manifest.state)
-    _record_changes(run, manifest.step, from_mapping(manifest.config), lines)
-    run.checkpoints.save(manifest.step, state, dataclasses.asdict(run.experiment.config), {})
+        if step is None:
+            newest = checkpoints.newest()
+            step = agree(newest.step if newest else steps[-1])  # others may be saved meanwhile
+        try:
+            manifest = checkpoints.verify(step)
+            state, lines = run.load(checkpoints, manifest)
+        except DamageError as damage:
+            raise UsageError(
+                f"--init_from={init_from}: step {step} cannot be trusted: {damage}"
+            ) from damage
+    message = f"branching from {source} at step {step}"
+    record(run.workdir, step, "branch", message, state=manifest.state)
+    _record_changes(run, step, from_mapping(manifest.config), lines)
+    _save(run, state)
     return state
+
+
+def _save(run: Run, state: GANState) -> None:
+    barrier("read")
+    run.checkpoints.save(int(state.step), state, dataclasses.asdict(run.experiment.config), {})
 
 
 def _check_same_run(run: Run, old: TrainConfig, may_change: set[str]) -> None:

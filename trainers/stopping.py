@@ -15,6 +15,7 @@ call after which they save. Ctrl-C then sends such a notice.
 JAX is imported late: this watches from before the imports on.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -93,12 +94,12 @@ class Stop:
             _leave(number, "at once; what came after the last checkpoint is lost")
 
     def _request(self, number: signal.Signals) -> None:
-        self.requested = number
-        _say(f"{number.name}: finishing the call, then saving; Ctrl-C leaves at once")
+        self.requested, self._noticed = number, True
         late = (number, f"without saving: {PATIENCE:.0f} s were not enough")
         timer = threading.Timer(PATIENCE, _leave, late)
         timer.daemon = True
         timer.start()
+        _say(f"{number.name}: finishing the call, then saving; Ctrl-C leaves at once")
 
 
 def _heard(number: int, frame: FrameType | None) -> None:
@@ -106,7 +107,8 @@ def _heard(number: int, frame: FrameType | None) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody reads it any more: `... 2>&1 | tee log`, Ctrl-C
+        print(text, file=sys.stderr, flush=True)
 
 
 def _leave(number: signal.Signals, how: str) -> NoReturn:

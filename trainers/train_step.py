@@ -142,8 +142,8 @@ def _any(flags: Iterable[jax.Array]) -> jax.Array:
 def not_finite(state: GANState, metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """What is not finite after a step: of its metrics, and of the players' variables.
 
-    The norms of gradients and updates are among the metrics, so that no number that a player keeps
-    is left out.
+    The norms of gradients and updates are among the metrics, so that no parameter is left out. What an
+    optimizer or a dynamics remembers is not looked at: it shows in the next update.
     """
     values = {name: jnp.isfinite(value) for name, value in metrics.items()}
     for role in ROLES:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from gan.averaging import Uniform
 from gan.config import TrainConfig
 from gan.errors import UsageError
 from gan.players import ROLES, PlayerState
@@ -70,6 +71,11 @@ def transfer(
     for name, averaging in new.averaging.items():
         averages[name] = state.averages.get(name) or averaging.init(players.generator)
         if name not in state.averages:
+            if isinstance(averaging, Uniform) and averaging.start_step < int(state.step):
+                raise UsageError(
+                    f"averaging = {new.config.averaging}: the iterates before step {state.step} "
+                    f"are not there; uniform(start_step={state.step}) is the mean from then on"
+                )
             lines.append(f"averaging: {name} starts from the last iterate")
     return GANState(state.step, players, dynamics, averages, state.rollbacks), lines
 

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan.checkpoints import Checkpoints, digest
+from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
 from gan.dynamics import DYNAMICS
+from gan.manifests import digest
 from gan.models import DISCRIMINATORS, GENERATORS
 from gan.sharding import replicated
 from gan.trainers.experiment import build

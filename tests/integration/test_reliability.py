@@ -123,7 +123,7 @@ def kill(start, tmp_path, undisturbed, times):
         else:
             training.wait_for("training from step").send(signal.SIGKILL, rng.uniform(0, 0.8))
         training.process.wait()
-        if training.process.returncode == 0:
+        if (saved := newest(tmp_path / "run")) and saved.step == STEPS:
             break
     start().end(0)
     same_end(tmp_path / "run", undisturbed)
