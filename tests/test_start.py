@@ -236,7 +236,7 @@ def test_a_branch_from_what_is_not_there(whole, tmp_path, source, words):
 
 def test_a_branch_from_what_is_damaged(whole, workdir, tmp_path):
     (workdir / "checkpoints" / "20" / "manifest.json").unlink()
-    with pytest.raises(UsageError, match="step 20 cannot be trusted: .*No such file"):
+    with pytest.raises(UsageError, match=r"step 20 cannot be trusted: .*No such file"):
         train(CONFIG, tmp_path / "new", init_from=f"{workdir}@20")
     assert not (tmp_path / "new").exists()
 
