@@ -1,11 +1,11 @@
 """CIFAR-10, 32x32 in colour, unconditional: an SN-DCGAN with the hinge loss.
 
+    python scripts/prepare_data.py --dataset cifar10
     python scripts/train.py --config configs/cifar10.py --workdir runs/cifar10
 
-Needs CIFAR-10 as TFDS prepares it (the error says how where it is missing), in `data_dir` or in
-TFDS's default folder. Not run to its end: two cores of a 2.6 GHz Xeon make about four steps a
+The first command downloads it, or reads the published files in `--raw_dir`. Not run to its end: two cores of a 2.6 GHz Xeon make about four steps a
 second, so that 50,000 steps would take three and a half hours; it is meant for a GPU. What was seen
-are the first 3,000 steps: soft patches in the colours of photos, with skies and grounds, and no
+are the first 3,000 steps, without flips: soft patches in the colours of photos, with skies and grounds, and no
 objects yet.
 """
 
@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.dataset = "cifar10"
+    config.augmentation = "flip"
     config.generator = "dcgan(width=64)"
     config.discriminator = "dcgan(width=64, norm='spectral')"
     config.loss = "hinge"

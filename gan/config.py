@@ -27,6 +27,7 @@ class TrainConfig:
       latent_dim: Length of a latent vector.
       dataset: Spec of the data.
       data_dir: Where TFDS prepared its datasets; None is TFDS's default.
+      augmentation: Specs of random changes to the real images.
       generator: Spec of the generator network.
       discriminator: Spec of the discriminator network.
       loss: Spec of the loss.
@@ -50,6 +51,7 @@ class TrainConfig:
     latent_dim: int = 64
     dataset: str = "digits"
     data_dir: str | None = None
+    augmentation: tuple[str, ...] = ()
     generator: str = "dcgan"
     discriminator: str = "dcgan"
     loss: str = "non_saturating"

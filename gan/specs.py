@@ -15,7 +15,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from gan.errors import UsageError, nearest
@@ -60,6 +60,10 @@ def parse(text: str) -> tuple[Spec, ...]:
 def _spec(node: ast.expr, text: str) -> Spec:
     if isinstance(node, ast.Name):
         return Spec(node.id)
+    match node:
+        case ast.BinOp(ast.Name(id=dataset), ast.Div(), right):  # `emnist/letters`
+            spec = _spec(right, text)
+            return replace(spec, name=f"{dataset}/{spec.name}")
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         keywords = [(keyword.arg, _value(keyword.value, text)) for keyword in node.keywords]
         names = [name for name, _ in keywords]
@@ -94,6 +98,7 @@ class Registry(Generic[T]):
         can be an argument but not the part itself.
       context: Parameters that the program passes to every maker that names them; a spec cannot.
       chain: Joins the links of `a | b`; without it a chain is refused.
+      find: Gives the maker of a name that is not registered, or raises UsageError.
     """
 
     def __init__(
@@ -108,6 +113,7 @@ class Registry(Generic[T]):
         self.product = product
         self.context = tuple(context)
         self.chain = chain
+        self.find: Callable[[str], Callable[..., Any]] | None = None
         self._makers: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[F], F]:
@@ -131,6 +137,8 @@ class Registry(Generic[T]):
         Raises:
           UsageError: for an unknown name.
         """
+        if name not in self._makers and self.find is not None:
+            return self.find(name)
         if name not in self._makers:
             hint = nearest(name, self._makers)
             raise UsageError(f"unknown {self.kind} {name!r}{hint or self._names()}")

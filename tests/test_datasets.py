@@ -67,7 +67,9 @@ def test_missing_data_says_at_once_what_to_run(tmp_path):
     dataset = DATASETS.build("mnist", data_dir=str(tmp_path))
     assert (dataset.shape, dataset.num_classes) == ((28, 28, 1), 10)  # known without the data
     begin = time.monotonic()
-    with pytest.raises(UsageError, match=r"mnist: not prepared in data_dir .*download_and_prepare"):
+    with pytest.raises(
+        UsageError, match=r"mnist: not prepared in data_dir .*prepare_data.py --dataset mnist"
+    ):
         dataset.load()
     assert time.monotonic() - begin < 5
     assert not list(tmp_path.iterdir())

@@ -141,3 +141,12 @@ def test_usage_shows_the_signature(shapes):
 )  # fmt: skip
 def test_matches(value, hint, fits):
     assert matches(value, hint) is fits
+
+
+@pytest.mark.parametrize("text", ["emnist/letters", "emnist/letters()", " emnist / letters "])
+def test_a_variant_of_a_name(text):
+    assert parse(text) == (Spec("emnist/letters"),)
+
+
+def test_a_word_that_python_keeps_for_itself_is_a_name():
+    assert parse("raise") == (Spec("raise"),)

@@ -2,37 +2,26 @@
 
 import gzip
 import pathlib
-import shutil
+import time
 
 import numpy as np
 import pytest
 
 from gan.data import DATASETS
+from gan.data.prepare import prepare
 from gan.errors import UsageError
+
+RAW = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A data_dir with MNIST prepared by TFDS's own builder, which finds its downloads in place."""
-    raw = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
-    if not raw.is_dir():
-        pytest.skip(f"the MNIST files are not in {raw}")
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download import resource
-
+    """A data_dir with MNIST, prepared from the published files without a network."""
+    if not RAW.is_dir():
+        pytest.skip(f"the MNIST files are not in {RAW}")
     data_dir = tmp_path_factory.mktemp("tfds")
-    builder = tfds.builder("mnist", data_dir=data_dir, file_format="array_record")
-    downloads = data_dir / "downloads"
-    for url, info in builder.url_infos.items():
-        place = downloads / builder.name / resource.get_dl_fname(url, info.checksum)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(raw / url.rpartition("/")[2], place)
-        place.with_name(place.name + ".INFO").write_text(f'{{"urls": ["{url}"]}}')
-    builder.download_and_prepare(
-        download_dir=downloads,
-        download_config=tfds.download.DownloadConfig(try_download_gcs=False),
-    )
-    return raw, str(data_dir)
+    prepare("mnist", str(data_dir), str(RAW))
+    return RAW, str(data_dir)
 
 
 def test_prepared_mnist_is_the_published_files(prepared):
@@ -43,9 +32,70 @@ def test_prepared_mnist_is_the_published_files(prepared):
     assert examples.dtype == np.uint8
     assert labels.shape == (10_000,)
     assert sorted(map(bytes, examples)) == sorted(map(bytes, published))
+    with gzip.open(raw / "t10k-labels-idx1-ubyte.gz") as file:
+        published_labels = np.frombuffer(file.read()[8:], np.uint8)
+    label_of = dict(zip(map(bytes, published), published_labels, strict=True))
+    assert [label_of[bytes(example)] for example in examples] == labels.tolist()
+
+
+def test_the_second_time_it_is_read_as_it_was_decoded(prepared):
+    first = DATASETS.build("mnist('test[:100]')", data_dir=prepared[1]).load()
+    folder = pathlib.Path(prepared[1]) / "mnist" / "3.0.1" / "decoded" / "test%5B%3A100%5D"
+    assert len(np.load(folder / "examples.npy")) == 100
+    for damage in (b"", b"no array"):
+        (folder / "labels.npy").write_bytes(damage)
+        again = DATASETS.build("mnist('test[:100]')", data_dir=prepared[1]).load()
+        np.testing.assert_array_equal(first.examples, again.examples)
+        np.testing.assert_array_equal(first.labels, again.labels)
+    assert len(np.load(folder / "labels.npy")) == 100
+
+
+def test_prepared_again_is_at_once(prepared):
+    begin = time.monotonic()
+    prepare("mnist", prepared[1])
+    assert time.monotonic() - begin < 5
+    names = sorted(path.name for path in pathlib.Path(prepared[1]).iterdir())
+    assert names == ["mnist"]  # no downloads are left
+
+
+def test_another_resolution(prepared):
+    dataset = DATASETS.build("mnist('test[:5]', resolution=16)", data_dir=prepared[1])
+    assert dataset.shape == (16, 16, 1)
+    assert dataset.load().examples.shape == (5, 16, 16, 1)
 
 
 def test_a_split_that_is_not_there(prepared):
     dataset = DATASETS.build("mnist('trian')", data_dir=prepared[1])
     with pytest.raises(UsageError, match=r"no split 'trian'; known: .*train"):
         dataset.load()
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "num_classes"),
+    [
+        ("cifar100", (32, 32, 3), 100),
+        ("emnist/letters", (28, 28, 1), 37),
+        ("emnist/letters('test')", (28, 28, 1), 37),
+        ("tfds('stl10', split='unlabelled')", (96, 96, 3), 10),
+        ("celeb_a(resolution=64)", (64, 64, 3), 1),
+    ],
+)
+def test_any_dataset_of_tfds_by_its_name(spec, shape, num_classes, tmp_path):
+    dataset = DATASETS.build(spec, data_dir=str(tmp_path))
+    assert (dataset.shape, dataset.num_classes) == (shape, num_classes)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("fashon_mnist", "did you mean 'fashion_mnist'"),
+        ("emnist/leters", "no variant 'leters'; did you mean 'letters'"),
+        ("celeb_a", r"218 x 178, no squares; resolution=64"),
+        ("celeb_a(resolution=0)", "resolution must be at least 1"),
+        ("ag_news_subset", "has no images: its records have"),
+        ("mnist(splt='test')", "unknown argument 'splt'"),
+    ],
+)
+def test_misuse(spec, words, tmp_path):
+    with pytest.raises(UsageError, match=words):
+        DATASETS.build(spec, data_dir=str(tmp_path))

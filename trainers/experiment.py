@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from gan.augmentation import AUGMENTATIONS, Augmentation
 from gan.averaging import AVERAGING, Averaging
 from gan.config import TrainConfig
 from gan.data import DATASETS, Batch, Dataset
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "dataset": DATASETS,
+    "augmentation": AUGMENTATIONS,
     "generator": GENERATORS,
     "discriminator": DISCRIMINATORS,
     "loss": LOSSES,
@@ -50,6 +52,7 @@ class Experiment:
 
     config: TrainConfig
     dataset: Dataset
+    augmentation: tuple[Augmentation, ...]
     game: AdversarialGame
     optimizers: Pair[optax.GradientTransformation]
     dynamics: Dynamics
@@ -123,6 +126,11 @@ def build(config: TrainConfig) -> Experiment:
     )
     _check_metrics(config, retention)
     dataset = _part("dataset", config.dataset, DATASETS, data_dir=config.data_dir)
+    augmentation = tuple(_part("augmentation", spec, AUGMENTATIONS) for spec in config.augmentation)
+    if augmentation and len(dataset.shape) != 3:
+        raise UsageError(
+            f"augmentation = {config.augmentation}: of images, and dataset is {config.dataset!r}"
+        )
     data = {"shape": dataset.shape, "num_classes": dataset.num_classes}
     generator = _part("generator", config.generator, GENERATORS, **data)
     discriminator = _part("discriminator", config.discriminator, DISCRIMINATORS, **data)
@@ -137,8 +145,9 @@ def build(config: TrainConfig) -> Experiment:
         generator, discriminator, losses, config.latent_dim, dataset.shape, regularizers
     )
     experiment = Experiment(
-        config, dataset, game, optimizers, dynamics, averaging, mesh, on_nonfinite, retention
-    )
+        config, dataset, augmentation, game, optimizers, dynamics, averaging, mesh, on_nonfinite,
+        retention,
+    )  # fmt: skip
     _check_optimizers(experiment)
     if dynamics.needs_derivative:
         _check_derivative(experiment)

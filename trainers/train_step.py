@@ -11,7 +11,7 @@ import optax
 from clu import metrics as clu_metrics
 from jax.sharding import Mesh
 
-from gan.data import batch_at
+from gan.data import Batch, batch_at
 from gan.players import ROLES, Pair, PlayerState
 from gan.sharding import replicated
 from gan.state import GANState, seed_after, stream_key
@@ -73,6 +73,15 @@ def make_train_step(experiment: Experiment) -> TrainStep:
     """The step of an experiment."""
     config, dynamics = experiment.config, experiment.dynamics
 
+    def batch(data: Data, seed: jax.Array, index: jax.Array) -> Batch:
+        update = index // dynamics.batches_per_update
+        drawn = batch_at(*data, config.batch_size, seed, index, update)
+        key = stream_key(seed, "augmentation", index)
+        for place, augment in enumerate(experiment.augmentation):
+            examples = augment(drawn.examples, jax.random.fold_in(key, place))
+            drawn = drawn.replace(examples=examples)  # type: ignore[attr-defined]
+        return drawn
+
     def step(state: GANState, data: Data) -> tuple[GANState, dict[str, jax.Array]]:
         first = state.step * dynamics.num_batches
         seed = seed_after(config.seed, state.rollbacks)
@@ -81,16 +90,7 @@ def make_train_step(experiment: Experiment) -> TrainStep:
             experiment.optimizers,
             state.players,
             state.dynamics,
-            [
-                batch_at(
-                    *data,
-                    config.batch_size,
-                    seed,
-                    first + i,
-                    update=(first + i) // dynamics.batches_per_update,
-                )
-                for i in range(dynamics.num_batches)
-            ],
+            [batch(data, seed, first + i) for i in range(dynamics.num_batches)],
             stream_key(seed, "step", state.step),
         )
         number = state.step + 1

@@ -47,6 +47,7 @@ class Dataset:
       num_classes: Labels are in [0, num_classes).
       load: Reads it; raises UsageError, and says what to do, where it is not there.
       mixture: The distribution itself, where it is known.
+      tfds_name: What TFDS calls it, where TFDS has to prepare it first.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Dataset:
     num_classes: int
     load: Callable[[], Examples]
     mixture: Mixture | None = None
+    tfds_name: str | None = None
 
 
 @struct.dataclass

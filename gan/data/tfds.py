@@ -2,62 +2,137 @@
 
 import io
 import os
-from collections.abc import Callable
+import pathlib
+import urllib.parse
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from gan.data.cache import cached
 from gan.data.dataset import DATASETS, Dataset, Examples
-from gan.errors import UsageError
+from gan.data.pixels import check_resolution, square
+from gan.errors import UsageError, nearest
 
 
-@DATASETS.register("mnist")
-def mnist(split: str = "train", *, data_dir: str | None = None) -> Dataset:
-    """Grey 28x28 handwritten digits of ten classes (LeCun et al., 1998): 60,000 to train on."""
-    return _dataset("mnist", split, data_dir)
+def tfds_dataset(
+    name: str,
+    split: str = "train",
+    resolution: int | None = None,
+    *,
+    data_dir: str | None = None,
+) -> Dataset:
+    """Any dataset of TFDS that has images, by TFDS's name of it: `cifar100`, `emnist/letters`.
 
-
-@DATASETS.register("cifar10")
-def cifar10(split: str = "train", *, data_dir: str | None = None) -> Dataset:
-    """Colour 32x32 photos of ten classes (Krizhevsky, 2009): 50,000 to train on."""
-    return _dataset("cifar10", split, data_dir)
-
-
-def _dataset(name: str, split: str, data_dir: str | None) -> Dataset:
-    """One split of a dataset that TFDS knows.
+    Prepared by `scripts/prepare_data.py`; decoded at the first use, and kept decoded beside it. The
+    labels are TFDS's, where it has one a picture.
 
     Args:
-      name: TFDS's name of it.
+      name: TFDS's name.
       split: TFDS's words for a part, such as `"train"` or `"train[:1000]"`.
+      resolution: Pixels of a side, after a central crop to a square; needed where the images are not
+        squares of one size.
       data_dir: Where TFDS prepared it; None is TFDS's own default.
+
+    Raises:
+      UsageError: for a name that TFDS does not know, or data without images.
+    """
+    builder = make_builder(name, data_dir)
+    features = builder.info.features
+    if "image" not in features or not hasattr(features["image"], "shape"):
+        raise UsageError(f"{name} has no images: its records have {', '.join(features)}")
+    height, width, channels = features["image"].shape
+    if resolution is not None:
+        check_resolution(resolution)
+        height = width = resolution
+    if height is None or height != width:
+        shape = " x ".join("any" if side is None else str(side) for side in (height, width))
+        raise UsageError(f"{name}: its images are {shape}, no squares; resolution=64 makes them so")
+    label = dict(features.items()).get("label")
+    return Dataset(
+        name,
+        shape=(height, width, channels),
+        num_classes=getattr(label, "num_classes", None) or 1,
+        load=lambda: _load(builder, split, resolution),
+        tfds_name=name,
+    )
+
+
+def find(name: str) -> Callable[..., Dataset]:
+    """The maker of a dataset by TFDS's own name.
+
+    Raises:
+      UsageError: where TFDS has none of that name.
+    """
+    if name.partition("/")[0] not in names():
+        hint = nearest(name, [*DATASETS, *names()])
+        raise UsageError(
+            f"unknown dataset {name!r}" + (hint or f"; known: {', '.join(DATASETS)}, all of TFDS")
+        )
+    return _named(name)
+
+
+def _named(name: str) -> Callable[..., Dataset]:
+    def dataset(
+        split: str = "train", resolution: int | None = None, *, data_dir: str | None = None
+    ) -> Dataset:
+        return tfds_dataset(name, split, resolution, data_dir=data_dir)
+
+    return dataset
+
+
+DATASETS.register("tfds")(tfds_dataset)
+DATASETS.find = find
+for _name in ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn_cropped", "celeb_a"):
+    DATASETS.register(_name)(_named(_name))  # those that a list should show
+
+
+def names() -> list[str]:
+    """The datasets that TFDS knows."""
+    import tensorflow_datasets as tfds
+
+    return tfds.list_builders(with_community_datasets=False)
+
+
+def make_builder(name: str, data_dir: str | None) -> Any:
+    """TFDS's builder of a dataset.
+
+    Raises:
+      UsageError: for a name that TFDS does not know.
     """
     import tensorflow_datasets as tfds
 
     data_dir = os.path.expanduser(data_dir or os.path.join("~", "tensorflow_datasets"))
-    builder = tfds.builder(name, data_dir=data_dir)
-    features = builder.info.features
-    return Dataset(
-        name,
-        shape=tuple(features["image"].shape),
-        num_classes=features["label"].num_classes,
-        load=lambda: _load(builder, split),
-    )
+    try:
+        return tfds.builder(name, data_dir=data_dir, file_format="array_record")
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        if name.partition("/")[0] in names():  # `emnist/leters`
+            known = tfds.builder_cls(name.partition("/")[0]).builder_configs
+            variant = name.partition("/")[2]
+            hint = nearest(variant, known) or f"; known: {', '.join(known)}"
+            raise UsageError(f"{name}: TFDS knows no variant {variant!r}{hint}") from error
+        raise UsageError(f"TFDS knows no dataset {name!r}{nearest(name, names())}") from error
 
 
-def _load(builder: Any, split: str) -> Examples:
+def _load(builder: Any, split: str, resolution: int | None) -> Examples:
     """All records of a split. Nothing is downloaded."""
     if not builder.info.splits:
-        folder = builder._data_dir_root
-        prepare = (
-            f"import tensorflow_datasets as tfds; tfds.builder({builder.name!r}, "
-            f"data_dir={str(folder)!r}, file_format='array_record').download_and_prepare()"
-        )
+        name, folder = builder.info.full_name.rpartition("/")[0], builder._data_dir_root
         raise UsageError(
-            f"dataset {builder.name}: not prepared in data_dir {folder}; with a network this "
-            f'prepares it: python -c "{prepare}"'
+            f"dataset {name}: not prepared in data_dir {folder}; "
+            f"python scripts/prepare_data.py --dataset {name} --data_dir {folder} does it"
         )
+    name = split if resolution is None else f"{split},{resolution}"
+    folder = pathlib.Path(builder.data_dir) / "decoded" / urllib.parse.quote(name, safe="")
+    return cached(folder, lambda: _decode(builder, split, resolution))
+
+
+def _decode(builder: Any, split: str, resolution: int | None) -> Examples:
     read = _read_array_record if _is_array_record(builder) else _read_tfrecord
-    images, labels = read(builder, split)
+    images, labels = [], []
+    for image, label in read(builder, split):
+        images.append(image if resolution is None else square(image, resolution))
+        labels.append(label)
     if not images:
         raise UsageError(f"dataset {builder.name}: split {split!r} is empty")
     return Examples(np.stack(images), np.array(labels, np.int32))  # [N, H, W, C], [N]
@@ -77,7 +152,12 @@ def _is_array_record(builder: Any) -> bool:
     return builder.info.file_format is FileFormat.ARRAY_RECORD
 
 
-def _read_array_record(builder: Any, split: str) -> tuple[list[np.ndarray], list[int]]:
+def _label(record: dict[str, Any]) -> int:
+    label = record.get("label", 0)
+    return int(label) if np.ndim(label) == 0 else 0
+
+
+def _read_array_record(builder: Any, split: str) -> Iterator[tuple[np.ndarray, int]]:
     """Without TensorFlow, and several times faster than TFDS's own decoding, record by record."""
     from PIL import Image
     from tensorflow_datasets import decode
@@ -85,18 +165,16 @@ def _read_array_record(builder: Any, split: str) -> tuple[list[np.ndarray], list
     channels = builder.info.features["image"].shape[-1]
     decoders = {"image": decode.SkipDecoding()}
     source = _open(builder.as_data_source, builder, split, decoders=decoders)
-    records = source.__getitems__(range(len(source)))
     mode = {1: "L", 3: "RGB"}[channels]
-    images = [
-        np.asarray(Image.open(io.BytesIO(record["image"])).convert(mode)) for record in records
-    ]
-    shaped = [image.reshape(*image.shape[:2], channels) for image in images]  # [H, W, C]
-    return shaped, [record["label"] for record in records]
+    for begin in range(0, len(source), 1_000):
+        for record in source.__getitems__(range(begin, min(begin + 1_000, len(source)))):
+            image = np.asarray(Image.open(io.BytesIO(record["image"])).convert(mode))
+            yield image.reshape(*image.shape[:2], channels), _label(record)  # [H, W, C]
 
 
-def _read_tfrecord(builder: Any, split: str) -> tuple[list[np.ndarray], list[int]]:
+def _read_tfrecord(builder: Any, split: str) -> Iterator[tuple[np.ndarray, int]]:
     """The older files can only be read with TensorFlow."""
     from tensorflow_datasets import as_numpy
 
-    records = list(as_numpy(_open(builder.as_dataset, builder, split)))
-    return [record["image"] for record in records], [record["label"] for record in records]
+    for record in as_numpy(_open(builder.as_dataset, builder, split)):
+        yield record["image"], _label(record)

@@ -194,7 +194,7 @@ def test_list_names_everything_with_its_defaults(root):
         (["--config", "{small}", "--workdir", "{new}", "--config.dataset=gaussians"],
          ["generator = 'dcgan(4)'", "example here is 2"]),
         (["--config", "{small}", "--workdir", "{new}", "--config.dataset=mnist",
-          "--config.data_dir={empty}"], ["not prepared", "download_and_prepare"]),
+          "--config.data_dir={empty}"], ["not prepared", "prepare_data.py --dataset mnist"]),
         (["--config", "{small}", "--workdir", "{small}/under"], ["cannot be written"]),
     ],
 )  # fmt: skip

@@ -1,0 +1,50 @@
+"""Makes a dataset ready for training, or shows what is in one.
+
+python scripts/prepare_data.py --dataset mnist --data_dir DIR
+python scripts/prepare_data.py --dataset mnist --data_dir DIR --raw_dir FOLDER_WITH_THE_PUBLISHED_FILES
+python scripts/prepare_data.py --dataset 'images(path="photos/", resolution=64)' --preview preview.png
+
+The first downloads, the second needs no network; both leave the dataset as TFDS prepares it.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from gan import cli
+from gan.errors import UsageError
+
+
+def main(argv: Sequence[str]) -> None:
+    """Flags in, one call."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--dataset", required=True, metavar="SPEC", help="mnist, emnist/letters, ..."
+    )
+    parser.add_argument("--data_dir", metavar="DIR", help="where TFDS keeps its datasets")
+    parser.add_argument("--raw_dir", metavar="DIR", help="the files as published, unpacked or not")
+    parser.add_argument("--preview", metavar="FILE.png", help="draw a grid of examples with labels")
+    flags = parser.parse_args(argv)
+
+    from gan.data import DATASETS
+    from gan.data.prepare import prepare
+    from gan.data.preview import preview, summary
+
+    cli.log_to_terminal()
+    dataset = DATASETS.build(flags.dataset, data_dir=flags.data_dir)
+    if dataset.tfds_name is not None:
+        prepare(dataset.tfds_name, flags.data_dir, flags.raw_dir)
+        dataset = DATASETS.build(flags.dataset, data_dir=flags.data_dir)
+    elif flags.raw_dir is not None:
+        raise UsageError(f"--raw_dir: {flags.dataset} needs no preparation")
+    examples = dataset.load()
+    print(summary(dataset, examples))
+    if flags.preview is not None:
+        preview(dataset, examples, flags.preview)
+
+
+if __name__ == "__main__":
+    cli.run(main)

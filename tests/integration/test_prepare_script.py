@@ -1,0 +1,47 @@
+"""`scripts/prepare_data.py` as a user runs it."""
+
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+
+def run(root, *args, code=0):
+    done = subprocess.run(
+        [sys.executable, str(root / "scripts" / "prepare_data.py"), *map(str, args)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("digits", ["digits: 1,797 examples of 8 x 8 x 1", "from 0 to 255", "174 to 183 of each"]),
+        ("gaussians", ["examples of 2", "float32", "8 class(es)"]),
+    ],
+)
+def test_a_look_at_the_data(root, tmp_path, spec, words):
+    done = run(root, "--dataset", spec, "--preview", tmp_path / "new" / "look.png")
+    for word in words:
+        assert word in done.stdout
+    with Image.open(tmp_path / "new" / "look.png") as picture:
+        assert min(picture.size) > 400
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--dataset", "digts"], "did you mean 'digits'"),
+        (["--dataset", "digits", "--raw_dir", "x"], "digits needs no preparation"),
+        (["--dataset", "digits", "--preview", "x.jpg"], "a name in .png is accepted"),
+        (["--dataset", "mnist", "--data_dir", "{new}", "--raw_dir", "{new}"], "does not exist"),
+        ([], "--dataset"),
+    ],
+)
+def test_misuse(root, tmp_path, args, words):
+    args = [arg.format(new=tmp_path / "new") for arg in args]
+    assert words in run(root, *args, code=2).stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "new").exists()

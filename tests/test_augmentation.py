@@ -1,0 +1,34 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan.augmentation import AUGMENTATIONS
+from gan.config import TrainConfig
+from gan.errors import UsageError
+from gan.trainers.experiment import build
+
+IMAGES = jax.random.uniform(jax.random.key(0), [1_000, 3, 4, 2])
+
+
+def test_about_half_of_the_images_are_mirrored_and_the_rest_is_as_it_was():
+    flipped = np.asarray(AUGMENTATIONS.build("flip")(IMAGES, jax.random.key(1)))
+    same = (flipped == IMAGES).all(axis=(1, 2, 3))
+    mirrored = (flipped == IMAGES[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (same ^ mirrored).all()
+    assert 400 < mirrored.sum() < 600
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, IMAGES), (1.0, jnp.flip(IMAGES, 2))])
+def test_none_and_all(share, expected):
+    flipped = AUGMENTATIONS.build(f"flip({share})")(IMAGES, jax.random.key(1))
+    np.testing.assert_array_equal(flipped, expected)
+
+
+def test_misuse():
+    with pytest.raises(UsageError, match=r"share must be in \[0, 1\], given 2"):
+        AUGMENTATIONS.build("flip(2.0)")
+    points = TrainConfig(dataset="gaussians", generator="mlp", discriminator="mlp",
+                         augmentation=("flip",))  # fmt: skip
+    with pytest.raises(UsageError, match="of images, and dataset is 'gaussians'"):
+        build(points)

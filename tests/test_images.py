@@ -1,0 +1,169 @@
+"""One's own pictures and arrays, good and bad."""
+
+import io
+import logging
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan.data import DATASETS
+from gan.data.pixels import square
+from gan.errors import UsageError
+
+
+def picture(width=12, height=10, value=200, mode="RGB", suffix="PNG"):
+    content = io.BytesIO()
+    colour = value if mode == "L" else (value, 0, 0)
+    Image.new(mode, (width, height), colour).save(content, suffix)
+    return content.getvalue()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three colour pictures in two folders."""
+    for name, value, suffix in (
+        ("a/1.png", 10, "PNG"),
+        ("a/2.jpg", 100, "JPEG"),
+        ("b/3.webp", 250, "WEBP"),
+    ):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(value=value, suffix=suffix))
+    return tmp_path / "photos"
+
+
+def build(path, *args):
+    return DATASETS.build(f"images({', '.join([repr(str(path)), '8', *args])})")
+
+
+def test_a_folder_is_read_cropped_and_resized(photos):
+    dataset = build(photos)
+    examples, labels = dataset.load()
+    assert dataset.shape == (8, 8, 3)
+    assert (examples.shape, examples.dtype) == ((3, 8, 8, 3), np.uint8)
+    np.testing.assert_allclose(examples[..., 0].mean(axis=(1, 2)), [10, 100, 250], atol=5)
+    assert labels.tolist() == [0, 0, 0]
+
+
+def test_folders_are_classes_when_asked(photos):
+    dataset = build(photos, "labels=True")
+    assert dataset.num_classes == 2
+    assert dataset.load().labels.tolist() == [0, 0, 1]
+    (photos / "loose.png").write_bytes(picture())
+    with pytest.raises(UsageError, match=r"every picture is in a folder; loose\.png is not"):
+        build(photos, "labels=True")
+
+
+def test_a_zip_is_the_same_as_its_folder(photos, tmp_path):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for path in sorted(photos.rglob("*.*")):
+            archive.write(path, path.relative_to(photos).as_posix())
+    folder, zipped = build(photos, "labels=True"), build(tmp_path / "photos.zip", "labels=True")
+    np.testing.assert_array_equal(folder.load().examples, zipped.load().examples)
+    np.testing.assert_array_equal(folder.load().labels, zipped.load().labels)
+
+
+def test_grey_stays_grey(tmp_path):
+    (tmp_path / "grey").mkdir()
+    (tmp_path / "grey" / "1.png").write_bytes(picture(mode="L"))
+    assert build(tmp_path / "grey").shape == (8, 8, 1)
+    assert build(tmp_path / "grey", "channels=3").load().examples.shape == (1, 8, 8, 3)
+
+
+def test_what_is_no_picture_is_skipped_and_counted(photos, caplog):
+    (photos / "a" / "broken.jpg").write_text("no JPEG")
+    whole = picture(width=200, height=200, suffix="JPEG")
+    (photos / "a" / "short.jpg").write_bytes(whole[: len(whole) // 2])
+    (photos / "a" / "notes.txt").write_text("not looked at")
+    logger = logging.getLogger("absl")
+    logger.addHandler(caplog.handler)
+    assert len(build(photos).load().labels) == 3
+    logger.removeHandler(caplog.handler)
+    assert "1 of 5 files are skipped: no picture" in caplog.text
+    assert "1 of 5 files are skipped: truncated" in caplog.text
+
+
+def test_it_is_decoded_once_and_again_when_a_file_changed(photos, monkeypatch):
+    first = build(photos).load().examples
+    monkeypatch.setattr("gan.data.images._decode", lambda *args: pytest.fail("decoded again"))
+    np.testing.assert_array_equal(build(photos).load().examples, first)
+    (photos / "a" / "new.png").write_bytes(picture(value=1))
+    with pytest.raises(pytest.fail.Exception, match="decoded again"):
+        build(photos).load()
+
+
+def test_where_nothing_can_be_kept_it_is_decoded_all_the_same(photos, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("numpy.save", full)
+    assert len(build(photos).load().labels) == 3
+    (cache,) = photos.parent.glob(".photos.decoded")
+    assert not list(cache.iterdir())
+
+
+def test_square_is_the_centre_and_keeps_its_mean():
+    image = np.zeros([10, 30, 1], np.uint8)
+    image[:, 10:20] = 255
+    np.testing.assert_array_equal(square(image, 5), np.full([5, 5, 1], 255))
+    noise = np.random.default_rng(0).integers(0, 256, [64, 64, 3]).astype(np.uint8)
+    small = square(noise, 8)
+    assert abs(small.mean() - noise.mean()) < 2
+    assert small.std() < noise.std() / 3  # antialiased: each pixel is a mean of many
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.mkdir(), "no picture is there"),
+        (lambda path: None, "no folder and no .zip"),
+        (
+            lambda path: (path.mkdir(), (path / "1.png").write_text("none")),
+            "none of 1 pictures can",
+        ),
+    ],
+)
+def test_misuse_of_a_folder(tmp_path, make, words):
+    make(tmp_path / "x")
+    with pytest.raises(UsageError, match=words):
+        build(tmp_path / "x")
+
+
+def test_misuse_of_a_zip(tmp_path):
+    path = tmp_path / "x.zip"
+    path.write_text("none")
+    with pytest.raises(UsageError, match="is no zip"):
+        build(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("../climbs.png", picture())
+    with pytest.raises(UsageError, match="climbs out of the archive"):
+        build(path)
+
+
+def test_arrays(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, [6, 8, 8]).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.array([0, 1, 2, 0, 1, 2]))
+    dataset = DATASETS.build(f"npz({str(tmp_path / 'a.npz')!r})")
+    assert (dataset.shape, dataset.num_classes) == ((8, 8, 1), 3)
+    np.testing.assert_array_equal(dataset.load().examples[..., 0], images)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": np.zeros(3)}, "no array 'images' is there; found: x"),
+        ({"images": np.zeros([3, 8, 8])}, r"images are float64 \(3, 8, 8, 1\)"),
+        ({"images": np.zeros([3, 8, 9], np.uint8)}, "squares, are needed"),
+        (
+            {"images": np.zeros([3, 8, 8], np.uint8), "labels": np.zeros(2, int)},
+            "3 integers from 0",
+        ),
+        ({"images": np.array([{}], object)}, "no .npz of plain arrays"),
+    ],
+)
+def test_misuse_of_arrays(tmp_path, arrays, words):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(UsageError, match=words):
+        DATASETS.build(f"npz({str(tmp_path / 'a.npz')!r})")

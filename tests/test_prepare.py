@@ -1,0 +1,161 @@
+"""Published files, whole and not: what is said of them, and that nothing half-written stays."""
+
+import gzip
+import pathlib
+import shutil
+import struct
+import tarfile
+
+import numpy as np
+import pytest
+
+from gan.data import DATASETS
+from gan.data.prepare import _check_cifar, _check_idx, prepare
+from gan.errors import UsageError
+
+RAW = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+FILES = [
+    f"{part}-{kind}-ubyte.gz"
+    for part in ("train", "t10k")
+    for kind in ("images-idx3", "labels-idx1")
+]
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """A copy of the published MNIST files, to be spoilt."""
+    if not RAW.is_dir():
+        pytest.skip(f"the MNIST files are not in {RAW}")
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for name in FILES:
+        shutil.copyfile(RAW / name, folder / name)
+    return folder
+
+
+def refused(raw, tmp_path, words):
+    data_dir = tmp_path / "data"
+    with pytest.raises(UsageError, match=words) as error:
+        prepare("mnist", str(data_dir), str(raw))
+    assert "\n" not in str(error.value)
+    assert not data_dir.exists()
+
+
+def test_a_missing_file_is_named(raw, tmp_path):
+    (raw / FILES[1]).unlink()
+    refused(raw, tmp_path, f"{FILES[1]} is not there")
+    refused(raw / "nowhere", tmp_path, "does not exist")
+
+
+def test_a_truncated_gzip_is_named(raw, tmp_path):
+    path = raw / FILES[0]
+    path.write_bytes(path.read_bytes()[:100_000])
+    refused(raw, tmp_path, f"{FILES[0]} is no whole gzip file")
+
+
+def test_what_is_no_gzip_is_named(raw, tmp_path):
+    (raw / FILES[2]).write_text("<html>404</html>")
+    refused(raw, tmp_path, f"{FILES[2]} is no whole gzip file")
+
+
+def test_test_files_in_the_place_of_training_files_are_named(raw, tmp_path):
+    shutil.copyfile(raw / FILES[3], raw / FILES[1])
+    refused(raw, tmp_path, r"train-labels.* holds 10,000, and should hold 60,000")
+
+
+def idx(path, *shape, values):
+    path.write_bytes(struct.pack(f">{len(shape) + 1}I", 0x800 + len(shape), *shape) + values)
+    return path
+
+
+def test_an_idx_file_is_looked_through(tmp_path):
+    images, labels = tmp_path / "t10k-images-idx3-ubyte", tmp_path / "t10k-labels-idx1-ubyte"
+    _check_idx(idx(labels, 10_000, values=bytes(10_000)))
+    for path, values, words in (
+        (labels, bytes(9_990), r"truncated: 9,990 of 10,000 bytes"),
+        (labels, bytes(9_999) + b"\x0b", "label 11, and there are 10 classes"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            _check_idx(idx(path, 10_000, values=values))
+    with pytest.raises(
+        UsageError, match=r"holds 10,000 x 14 x 14, and should hold 10,000 x 28 x 28"
+    ):
+        _check_idx(idx(images, 10_000, 14, 14, values=b""))
+    with pytest.raises(UsageError, match=r"no IDX file of 3 dimension"):
+        _check_idx(idx(images, 10_000, values=b""))
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """A folder laid out as CIFAR-10's, with random images."""
+    folder = tmp_path_factory.mktemp("cifar") / "cifar-10-batches-bin"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
+        records = rng.integers(0, 256, [10_000, 3_073], dtype=np.uint8)
+        records[:, 0] %= 10
+        records.tofile(folder / name)
+    (folder / "batches.meta.txt").write_text("\n".join("abcdefghij") + "\n")
+    return folder
+
+
+def test_cifar_files_are_looked_through(cifar, tmp_path):
+    _check_cifar("cifar10", cifar, "here")
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for path in cifar.iterdir():
+        (folder / path.name).symlink_to(path)
+    (folder / "data_batch_3.bin").unlink()
+    with pytest.raises(UsageError, match=r"^here/data_batch_3\.bin is not there"):
+        _check_cifar("cifar10", folder, "here")
+    (folder / "data_batch_3.bin").write_bytes(bytes(3_073))
+    with pytest.raises(UsageError, match=r"has 3,073 bytes, and 10,000 records have 30,730,000"):
+        _check_cifar("cifar10", folder, "here")
+    (folder / "data_batch_3.bin").write_bytes(b"\x0a" * 30_730_000)
+    with pytest.raises(UsageError, match=r"data_batch_3\.bin: a label is not below 10"):
+        _check_cifar("cifar10", folder, "here")
+
+
+def test_an_archive_that_climbs_out_or_is_none_is_refused(tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    archive = raw / "cifar-10-binary.tar.gz"
+    archive.write_text("no archive")
+    with pytest.raises(UsageError, match="no whole tar"):
+        prepare("cifar10", str(tmp_path / "data"), str(raw))
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(__file__, "../../climbed")
+    with pytest.raises(UsageError, match="no whole tar"):
+        prepare("cifar10", str(tmp_path / "data"), str(raw))
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.slow
+def test_cifar_10_from_its_folder_is_the_standard_dataset(cifar, tmp_path):
+    prepare("cifar10", str(tmp_path), str(cifar))
+    examples, labels = DATASETS.build("cifar10('test')", data_dir=str(tmp_path)).load()
+    records = np.fromfile(cifar / "test_batch.bin", np.uint8).reshape(-1, 3_073)
+    planes = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    expected = {bytes(image): label for image, label in zip(planes, records[:, 0], strict=True)}
+    assert [expected[bytes(example)] for example in examples] == labels.tolist()
+    assert len(labels) == 10_000
+
+
+@pytest.mark.slow
+def test_files_that_were_unpacked_will_do(raw, tmp_path):
+    for name in FILES:
+        (raw / name.removesuffix(".gz")).write_bytes(gzip.decompress((raw / name).read_bytes()))
+        (raw / name).unlink()
+    prepare("mnist", str(tmp_path / "data"), str(raw))
+    assert len(DATASETS.build("mnist", data_dir=str(tmp_path / "data")).load().labels) == 60_000
+
+
+def test_without_a_network_it_says_at_once_what_to_put_where(tmp_path, monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    words = r"kmnist: http.* cannot be reached \(Network is unreachable\).*train-images.*--raw_dir"
+    with pytest.raises(UsageError, match=words):
+        prepare("kmnist", str(tmp_path / "data"))
+    assert not (tmp_path / "data").exists()
