@@ -8,11 +8,12 @@ import time
 import pytest
 
 PROGRAM = """
-import hashlib, sys, time
+import hashlib, signal, sys, time
 from gan.trainers import stopping
 from gan.trainers.stopping import Stop
 
 stopping.PATIENCE = {patience}
+before = signal.getsignal(signal.SIGINT)  # a job in the background ignores it
 with Stop() as stop:
     stop.can_save = {can_save}
     print("ready", flush=True)
@@ -23,10 +24,8 @@ with Stop() as stop:
     print("asked", flush=True)
     time.sleep({saving})
     print("saved", flush=True)
-signal_after = stop.requested
-import signal
-assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-sys.exit(128 + signal_after)
+assert signal.getsignal(signal.SIGINT) is before
+sys.exit(128 + stop.requested)
 """
 
 
