@@ -94,12 +94,13 @@ class Stop:
             _leave(number, "at once; what came after the last checkpoint is lost")
 
     def _request(self, number: signal.Signals) -> None:
-        self.requested, self._noticed = number, True
+        self._noticed = True
         late = (number, f"without saving: {PATIENCE:.0f} s were not enough")
         timer = threading.Timer(PATIENCE, _leave, late)
         timer.daemon = True
         timer.start()
         _say(f"{number.name}: finishing the call, then saving; Ctrl-C leaves at once")
+        self.requested = number
 
 
 def _heard(number: int, frame: FrameType | None) -> None:
@@ -108,7 +109,8 @@ def _heard(number: int, frame: FrameType | None) -> None:
 
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):  # nobody reads it any more: `... 2>&1 | tee log`, Ctrl-C
-        print(text, file=sys.stderr, flush=True)
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 def _leave(number: signal.Signals, how: str) -> NoReturn:
