@@ -154,15 +154,21 @@ class Checkpoints:
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
             jax.eval_shape(words, target),
         )
+        stored = _without_empty(wanted, jax.ShapeDtypeStruct)
         try:
             saved = self._orbax.metadata(place / "state").item_metadata
-            if (difference := _difference(saved, wanted)) is not None:
+            if (difference := _difference(saved, stored)) is not None:
                 raise RunError(f"checkpoint {place}: {difference}")
-            state = self._orbax.restore(place / "state", args=ocp.args.StandardRestore(wanted))
+            state = self._orbax.restore(place / "state", args=ocp.args.StandardRestore(stored))
         except RunError:
             raise
         except Exception as error:  # Orbax raises what the damage happens to cause
             raise DamageError(_reason(error)) from error
+        state = jax.tree.map(
+            lambda leaf, like: leaf if like.size else np.zeros(like.shape, like.dtype),
+            state,
+            wanted,
+        )
         if digest(state) != manifest.state:
             raise DamageError("the state that was read is not the one that was saved")
         return jax.tree.map(_placed, state, target)
@@ -240,7 +246,9 @@ class Checkpoints:
         place, saving = self._folder / str(step), self._folder / f"{step}.saving"
         try:
             saving.mkdir(parents=True)
-            self._orbax.save(saving / "state", args=ocp.args.StandardSave(state))
+            self._orbax.save(
+                saving / "state", args=ocp.args.StandardSave(_without_empty(state, np.zeros))
+            )
             files = file_digests(saving)
             write_manifest(saving, Manifest(step, config, metrics, periodic, digest(state), files))
             replaced = self._make_way(step)
@@ -315,6 +323,11 @@ def _give_way() -> None:
     """Lets this thread, and those it starts, compute only where the training leaves a core idle."""
     if sys.platform == "linux":  # elsewhere only whole processes have a priority
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+
+
+def _without_empty(tree: Any, make: Callable[[tuple[int, ...], Any], Any]) -> Any:
+    """A tree with a scalar for each array without elements, which Orbax cannot save."""
+    return jax.tree.map(lambda leaf: leaf if leaf.size else make((), leaf.dtype), tree)
 
 
 def _placed(array: np.ndarray, target: Any) -> jax.Array:
