@@ -8,6 +8,7 @@ with a number for a name and without a true manifest is not a checkpoint of ours
 """
 
 import errno
+import json
 import math
 import os
 import pathlib
@@ -250,8 +251,9 @@ class Checkpoints:
                 saving / "state", args=ocp.args.StandardSave(_without_empty(state, np.zeros))
             )
             files = file_digests(saving)
-            write_manifest(saving, Manifest(step, config, metrics, periodic, digest(state), files))
-            replaced = self._make_way(step)
+            manifest = Manifest(step, config, metrics, periodic, digest(state), files)
+            write_manifest(saving, manifest)
+            replaced = self._make_way(manifest)
             saving.rename(place)
             _sync(self._folder)
         except Exception as error:
@@ -265,17 +267,21 @@ class Checkpoints:
             _remove(replaced)
         self._delete_old(step)
 
-    def _make_way(self, step: int) -> pathlib.Path | None:
+    def _make_way(self, new: Manifest) -> pathlib.Path | None:
         """Gives another name to what has the name of a step.
 
         Returns:
-          That, where it was a whole checkpoint and can go when the new one is there.
+          That, where it was a whole checkpoint of the same config and can go when the new one is
+          there; one of another config is kept, so that a change can be taken back.
         """
+        step = new.step
         if not os.path.lexists(self._folder / str(step)):
             return None
         try:
-            self.verify(step)
+            same = self.verify(step).config == json.loads(json.dumps(new.config))
         except DamageError:
+            same = False
+        if not same:
             aside = self._rename(step, "set_aside")
             logging.warning("checkpoint %d was in the way, and is now %s", step, aside)
             return None

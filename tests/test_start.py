@@ -11,7 +11,7 @@ import pytest
 from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
 from gan.errors import RunError, UsageError
-from gan.manifests import DamageError, digest
+from gan.manifests import DamageError, digest, verify
 from gan.trainers.loop import train
 
 CONFIG = TrainConfig(
@@ -171,13 +171,16 @@ def test_a_changed_dynamics_is_an_explicit_choice(workdir):
     assert "dynamics: its memory starts anew" in messages(workdir, "change")
 
 
-def test_after_a_change_the_run_can_go_back_to_where_it_was_made(workdir):
+def test_after_a_change_the_run_can_go_back_to_where_it_was_made(whole, workdir):
     """And needs no flag any more, were it stopped at once."""
     other = changed(num_steps=31, generator_optimizer="adam(1e-4)")
     train(other, workdir, on_optimizer_change="reset")
     manifest = Checkpoints(workdir).verify(30)
     assert manifest.config["generator_optimizer"] == "adam(1e-4)"
     assert manifest.periodic
+    # And the change can be taken back by hand: the checkpoint before it is whole.
+    aside = verify(workdir / "checkpoints" / "30.set_aside_1")
+    assert aside.state == newest(whole).state
 
 
 @pytest.mark.parametrize("policy", ["reset", "keep_moments"])
