@@ -3,9 +3,9 @@
     python scripts/prepare_data.py --dataset mnist
     python scripts/train.py --config configs/mnist.py --workdir runs/mnist
 
-The first command downloads it, or reads the published files in `--raw_dir`. Took 6 min 30 s on two cores of a 2.6 GHz Xeon (27 steps a second), reading the data
-included. Strokes are seen after 1,000 steps; at the end most of the 64 in the grid can be read, and
-some are none of the ten.
+The first command downloads it, or reads the published files in `--raw_dir`. Took 6 min 30 s on two cores
+of a 2.6 GHz Xeon (27 steps a second), reading the data included. Strokes are seen after 1,000 steps;
+at the end most of the 64 in the grid can be read, and some are none of the ten.
 """
 
 from ml_collections import ConfigDict

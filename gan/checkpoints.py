@@ -115,18 +115,13 @@ class Checkpoints:
             raise DamageError(f"it is step {manifest.step}")
         return manifest
 
-    def first_that(
-        self, does: Callable[[Manifest], T | None], at_most: int | None = None
-    ) -> T | None:
+    def first_that(self, does: Callable[[Manifest], T | None]) -> T | None:
         """The first result, newest checkpoint first, of those that hold; with a warning for others.
 
         Args:
           does: Gives None, or raises DamageError, to go on to an older one.
-          at_most: The newest step to try.
         """
         for step in reversed(self.all_steps()):
-            if at_most is not None and step > at_most:
-                continue
             try:
                 if (result := does(self.verify(step))) is not None:
                     return result
@@ -259,7 +254,9 @@ class Checkpoints:
         except Exception as error:
             shutil.rmtree(saving, ignore_errors=True)
             holds = self.newest()
-            rest = f"the newest that holds is {holds.step}" if holds else "none is saved yet"
+            rest = (
+                f"the newest that holds is {holds.step}" if holds else "no checkpoint is saved yet"
+            )
             raise RunError(
                 f"checkpoint {place} cannot be saved: {_reason(error)}; {rest}"
             ) from error

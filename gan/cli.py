@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import NoReturn
 
 from absl import logging as absl_logging
@@ -23,6 +24,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no greetings from TensorFlow,
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which only writes event files here
+    signal.signal(signal.SIGTERM, _terminate)  # what is half-written is then taken away
     try:
         main(sys.argv[1:])
     except UsageError as error:
@@ -46,6 +48,10 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         _end(1, f"failed: {reason}" + (" (GAN_TRACEBACK=1 shows where)" if expected else ""))
 
 
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
 def _end(code: int, message: str = "") -> NoReturn:
     """Ends the program now: no thread that still works or hangs is waited for."""
     with contextlib.suppress(OSError):  # nobody may read it any more
@@ -54,6 +60,15 @@ def _end(code: int, message: str = "") -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser whose help shows a script's docstring as it is written."""
+    return argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
 
 
 def parse_with_overrides(
@@ -90,7 +105,7 @@ class _TerminalFilter(logging.Filter):
         if "orbax" in record.pathname:  # what fails there is raised, and told in a line
             return False
         folder = pathlib.Path(record.pathname).parts[-2]
-        return record.levelno >= logging.WARNING or folder in ("trainers", "platform")
+        return record.levelno >= logging.WARNING or folder in ("trainers", "data", "platform")
 
 
 def log_to_terminal() -> None:

@@ -60,8 +60,8 @@ def diversity(samples: np.ndarray, real: np.ndarray) -> float:
     Each number is the Vendi score of order 2, N^2 / sum_ij k(x_i, x_j)^2 for a Gaussian kernel k:
     N for samples that have nothing in common, 1 where all are the same. The kernel's width is half
     the root mean square distance of a real example to the nearest other one: what is nearer than
-    that to something else counts for less. 1 is as diverse as the
-    data; towards 0 the generator has collapsed; noise is more diverse than data.
+    that to something else counts for less. 1 is as diverse as the data; towards 0 the generator has
+    collapsed; noise is more diverse than data.
 
     Pasarkar and Dieng, "Cousins of the Vendi Score", AISTATS 2024 (the family of orders q).
 

@@ -7,7 +7,6 @@ A table for each config goes to the terminal, every run's score to OUTPUT/<confi
 The same command again goes on where it was stopped.
 """
 
-import argparse
 import pathlib
 from collections.abc import Sequence
 
@@ -18,11 +17,7 @@ from gan.trainers.stopping import Stop
 
 def main(argv: Sequence[str]) -> None:
     """Flags in, one call."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.make_parser(__doc__)
     parser.add_argument(
         "--config", required=True, nargs="+", metavar="FILE", help="files with get_config()"
     )

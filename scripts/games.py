@@ -4,7 +4,6 @@ python scripts/games.py
 python scripts/games.py --game 'bilinear((1.0, 0.5))' --play 'extragradient; adam(0.01)'
 """
 
-import argparse
 import pathlib
 from collections.abc import Sequence
 
@@ -14,11 +13,7 @@ from gan.errors import UsageError
 
 def main(argv: Sequence[str]) -> None:
     """Flags in, one call a game."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.make_parser(__doc__)
     parser.add_argument(
         "--game",
         action="append",

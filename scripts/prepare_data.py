@@ -7,7 +7,6 @@ python scripts/prepare_data.py --dataset 'images(path="photos/", resolution=64)'
 The first downloads, the second needs no network; both leave the dataset as TFDS prepares it.
 """
 
-import argparse
 from collections.abc import Sequence
 
 from gan import cli
@@ -16,11 +15,7 @@ from gan.errors import UsageError
 
 def main(argv: Sequence[str]) -> None:
     """Flags in, one call."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.make_parser(__doc__)
     parser.add_argument(
         "--dataset", required=True, metavar="SPEC", help="mnist, emnist/letters, ..."
     )

@@ -3,7 +3,6 @@
 python scripts/sample.py --workdir runs/digits --num_images 64 --seed 0 --output samples.png
 """
 
-import argparse
 from collections.abc import Sequence
 
 from gan import cli
@@ -11,11 +10,7 @@ from gan import cli
 
 def main(argv: Sequence[str]) -> None:
     """Flags in, one call."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.make_parser(__doc__)
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the run's folder")
     parser.add_argument(
         "--output", default="samples.png", help="a .png grid, or an .npy or .npz with the arrays"

@@ -1,4 +1,4 @@
-"""Trains a GAN, or goes on with a run that was stopped.
+r"""Trains a GAN, or goes on with a run that was stopped.
 
 python scripts/train.py --config configs/digits.py --workdir runs/digits
 python scripts/train.py --config configs/digits.py --workdir runs/adam \
@@ -7,7 +7,6 @@ python scripts/train.py --config configs/digits.py --workdir runs/adam \
 Ctrl-C and SIGTERM save before they end it (exit code 130 and 143); the same command goes on.
 """
 
-import argparse
 from collections.abc import Sequence
 
 from gan import cli
@@ -16,11 +15,7 @@ from gan.trainers.stopping import Stop
 
 def main(argv: Sequence[str]) -> None:
     """Flags in, one call."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.make_parser(__doc__)
     parser.add_argument("--config", metavar="FILE", help="a file with get_config()")
     parser.add_argument("--config.KEY", metavar="VALUE", help="changes one key of the config")
     parser.add_argument("--workdir", metavar="DIR", help="the run's folder")

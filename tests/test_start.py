@@ -4,13 +4,14 @@ import dataclasses
 import errno
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
 
 from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
-from gan.errors import RunError, UsageError
+from gan.errors import RunError, Stopped, UsageError
 from gan.manifests import DamageError, digest, verify
 from gan.trainers.loop import train
 
@@ -183,6 +184,27 @@ def test_after_a_change_the_run_can_go_back_to_where_it_was_made(whole, workdir)
     assert aside.state == newest(whole).state
 
 
+def test_a_change_stopped_before_its_first_step_never_was(workdir, monkeypatch):
+    """Ctrl-C while it compiles: the line of before the change goes on."""
+    other = changed(num_steps=40, generator_optimizer="adam(1e-4)")
+    with monkeypatch.context() as patch:
+
+        def stopped(*_):
+            raise Stopped(signal.SIGINT, "stopped while compiling")
+
+        patch.setattr("gan.trainers.loop._compile", stopped)
+        with pytest.raises(Stopped):
+            train(other, workdir, on_optimizer_change="reset")
+    assert int(train(changed(num_steps=40), workdir).step) == 40
+
+
+def test_what_was_passed_over_is_in_the_history(workdir):
+    (workdir / "checkpoints" / "30" / "manifest.json").write_text("{")
+    train(CONFIG, workdir)
+    (message,) = messages(workdir, "passed_over")
+    assert message == f"passed over what cannot be trusted in {workdir}/checkpoints: 30"
+
+
 @pytest.mark.parametrize("policy", ["reset", "keep_moments"])
 def test_another_optimizer_is_an_explicit_choice(workdir, policy):
     other = changed(num_steps=40, generator_optimizer="adam(1e-4)")
@@ -228,7 +250,9 @@ def test_a_branch_types_the_same_line_to_go_on(whole, tmp_path):
     ("source", "words"),
     [
         ("{whole}@15", "the checkpoints there are 10, 20, 30"),
-        ("{whole}/nowhere", "the checkpoints there are none"),
+        ("{whole}/nowhere", "there is no folder .*/nowhere"),
+        ("{whole}/checkpoints", "the checkpoints there are none"),
+        ("{whole}", "goes on from step 30, and num_steps = 30 is where the run ends"),
     ],
 )
 def test_a_branch_from_what_is_not_there(whole, tmp_path, source, words):
@@ -246,7 +270,8 @@ def test_a_branch_from_what_is_damaged(whole, workdir, tmp_path):
 
 def test_a_branch_with_another_network_is_refused(whole, tmp_path):
     with pytest.raises(UsageError, match=r"generator = 'mlp\(9, 1\)': its .* would be"):
-        train(changed(generator="mlp(9, 1)"), tmp_path / "new", init_from=str(whole))
+        config = changed(generator="mlp(9, 1)", num_steps=40)
+        train(config, tmp_path / "new", init_from=str(whole))
     assert not (tmp_path / "new").exists()
 
 

@@ -60,22 +60,24 @@ class Health:
             self._run.checkpoints.wait()
             newest = self._run.checkpoints.newest()
             saved = (
-                f"the newest checkpoint is step {newest.step}" if newest else "none is saved yet"
+                f"the newest checkpoint is step {newest.step}"
+                if newest
+                else "no checkpoint is saved yet"
             )
             raise RunError(f"{text}; {saved}. {reason}")
         return len(steps)
 
     def _reason_to_end(self, spoilt: bool) -> str | None:
         match self._run.experiment.on_nonfinite:
+            case Raise() | Skip() if spoilt:
+                return (
+                    "the update overflowed, though its gradient did not: a smaller learning rate, or "
+                    "on_nonfinite = 'rollback', which goes back and on with other batches"
+                )
             case Raise():
                 return (
                     "on_nonfinite = 'skip' leaves such steps out, 'rollback' goes back and on with "
                     "other batches"
-                )
-            case Skip() if spoilt:
-                return (
-                    "an update was not, though its gradient was: on_nonfinite = 'skip' cannot take "
-                    "that back, 'rollback' can"
                 )
             case Skip(in_a_row) if self._in_a_row >= in_a_row:
                 return f"on_nonfinite = 'skip' ends the run after {in_a_row} such steps in a row"

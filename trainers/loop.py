@@ -73,11 +73,14 @@ def train(
         examples = experiment.dataset.load()
         check_indices(len(examples.labels), config.batch_size)
         run = Run(experiment, workdir, checkpoints, on_optimizer_change)
-        state = start(run, init_from)
+        state, to_save = start(run, init_from)
         if trains := int(state.step) < config.num_steps:
+            program, state = _compile(run, state, examples)
+            barrier("compiled")
             if jax.process_index() == 0:
                 write_config(workdir, config)
-            program, state = _compile(run, state, examples)
+            if to_save:
+                checkpoints.save(int(state.step), state, dataclasses.asdict(config), {})
             while int(state.step) < config.num_steps:  # again after a rollback
                 state = _train(run, program, state, profile, stop or Stop())
         checkpoints.wait()
@@ -87,10 +90,10 @@ def train(
             raise RunError(
                 f"the last checkpoint of {workdir}, {int(state.step)}, cannot be trusted"
             )
-        message = (
-            f"{workdir} is complete: {saved.step} of {config.num_steps} steps; "
-            f"the state's SHA-256 is {saved.state}"
-        )
+        steps = f"{saved.step} of {config.num_steps} steps"
+        if saved.step > config.num_steps:
+            steps = f"{saved.step} steps, and num_steps = {config.num_steps}"
+        message = f"{workdir} is complete: {steps}; the state's SHA-256 is {saved.state}"
         if trains:
             record(workdir, saved.step, "complete", message)
         else:

@@ -1,9 +1,12 @@
 """Where a run starts: from its own newest checkpoint, from another run's, or from nothing."""
 
 import dataclasses
+import pathlib
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax
+from absl import logging
 
 from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig, from_mapping
@@ -22,7 +25,21 @@ _MAY_CHANGE = {"num_steps", "data_dir", "mesh", "on_nonfinite", "keep_checkpoint
 }
 
 
-def start(run: Run, init_from: str | None = None) -> GANState:
+class Start(NamedTuple):
+    """Where a run starts.
+
+    Attributes:
+      state: To go on from.
+      to_save: Whether no checkpoint of this run has it: it came from another run, or from another
+        optimizer. A rollback must find it, so that it is saved before the first step, and not
+        before that is certain to come.
+    """
+
+    state: GANState
+    to_save: bool
+
+
+def start(run: Run, init_from: str | None = None) -> Start:
     """The state from which a run goes on.
 
     Args:
@@ -38,6 +55,7 @@ def start(run: Run, init_from: str | None = None) -> GANState:
     barrier("tidy")
     resumed = run.checkpoints.first_that(lambda manifest: _resume(run, manifest))
     if resumed is not None:
+        _say_ignored(run, resumed, init_from)
         return resumed
     if steps := run.checkpoints.all_steps():
         if (old := read_config(run.workdir)) is not None:
@@ -47,24 +65,36 @@ def start(run: Run, init_from: str | None = None) -> GANState:
     if init_from:
         return _branch(run, init_from)
     record(run.workdir, 0, "start", f"starting {run.workdir}")
-    return run.experiment.init_on_mesh()
+    return Start(run.experiment.init_on_mesh(), to_save=False)
 
 
-def _resume(run: Run, manifest: Manifest) -> GANState:
+def _say_ignored(run: Run, resumed: Start, init_from: str | None) -> None:
+    step, num_steps = int(resumed.state.step), run.experiment.config.num_steps
+    if init_from:
+        logging.warning("--init_from=%s is for a new run: %s has its own", init_from, run.workdir)
+    if step < num_steps and (newer := [one for one in run.checkpoints.all_steps() if one > step]):
+        passed = ", ".join(map(str, newer))
+        message = f"passed over what cannot be trusted in {run.workdir}/checkpoints: {passed}"
+        record(run.workdir, step, "passed_over", message, steps=newer)
+
+
+def _resume(run: Run, manifest: Manifest) -> Start:
     old, step = from_mapping(manifest.config), manifest.step
     _check_same_run(run, old, _MAY_CHANGE | OPTIMIZER_KEYS)
     state, lines = run.load(run.checkpoints, manifest)
     if step < run.experiment.config.num_steps:
         record(run.workdir, step, "resume", f"resuming {run.workdir} at step {step}")
         _record_changes(run, step, old, lines)
-        if lines:
-            _save(run, state)  # from here on the change is the run's, also where it has to go back
-    return state
+    elif lines:
+        logging.warning("%s is complete, and stays as it was: %s", run.workdir, "; ".join(lines))
+    return Start(state, to_save=bool(lines) and step < run.experiment.config.num_steps)
 
 
-def _branch(run: Run, init_from: str) -> GANState:
+def _branch(run: Run, init_from: str) -> Start:
     name, at, number = init_from.rpartition("@")
     source, step = (name, int(number)) if at and number.isdigit() else (init_from, None)
+    if not pathlib.Path(source).is_dir():
+        raise UsageError(f"--init_from={init_from}: there is no folder {source}")
     with Checkpoints(source) as checkpoints:
         steps = checkpoints.all_steps()
         if not steps or (step is not None and step not in steps):
@@ -73,6 +103,11 @@ def _branch(run: Run, init_from: str) -> GANState:
         if step is None:
             newest = checkpoints.newest()
             step = agree(newest.step if newest else steps[-1])  # others may be saved meanwhile
+        if step >= run.experiment.config.num_steps:
+            raise UsageError(
+                f"--init_from={init_from}: it goes on from step {step}, and num_steps = "
+                f"{run.experiment.config.num_steps} is where the run ends"
+            )
         try:
             manifest = checkpoints.verify(step)
             state, lines = run.load(checkpoints, manifest)
@@ -83,13 +118,7 @@ def _branch(run: Run, init_from: str) -> GANState:
     message = f"branching from {source} at step {step}"
     record(run.workdir, step, "branch", message, state=manifest.state)
     _record_changes(run, step, from_mapping(manifest.config), lines)
-    _save(run, state)
-    return state
-
-
-def _save(run: Run, state: GANState) -> None:
-    barrier("read")
-    run.checkpoints.save(int(state.step), state, dataclasses.asdict(run.experiment.config), {})
+    return Start(state, to_save=True)
 
 
 def _check_same_run(run: Run, old: TrainConfig, may_change: set[str]) -> None:

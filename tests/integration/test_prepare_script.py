@@ -1,10 +1,14 @@
 """`scripts/prepare_data.py` as a user runs it."""
 
+import pathlib
+import signal
 import subprocess
 import sys
 
 import pytest
 from PIL import Image
+
+MNIST = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "mnist"
 
 
 def run(root, *args, code=0):
@@ -45,3 +49,18 @@ def test_misuse(root, tmp_path, args, words):
     args = [arg.format(new=tmp_path / "new") for arg in args]
     assert words in run(root, *args, code=2).stderr.strip().splitlines()[-1]
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(not MNIST.is_dir(), reason=f"the MNIST files are not in {MNIST}")
+def test_it_says_which_files_these_are_and_leaves_nothing_when_it_is_stopped(root, tmp_path):
+    command = [
+        sys.executable, str(root / "scripts" / "prepare_data.py"), "--dataset", "mnist",
+        "--data_dir", str(tmp_path / "data"), "--raw_dir", str(MNIST),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        lines = [next(line for line in process.stderr if "ubyte.gz" in line) for _ in range(4)]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert all("published" in line for line in lines)
+    assert process.returncode == 143
+    assert not (tmp_path / "data").exists()

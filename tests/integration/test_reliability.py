@@ -55,12 +55,17 @@ class Training:
         self.process.send_signal(number)
         return self
 
-    def end(self, code):
-        """The last line; fails where the process does not end soon, or with another code."""
+    def end(self, code, quiet=True):
+        """The last line; fails where the process does not end soon, or with another code.
+
+        Args:
+          code: The exit code.
+          quiet: Whether no traceback may be seen.
+        """
         _, rest = self.process.communicate(timeout=120)
         text = "".join(self.lines) + rest
         assert self.process.returncode == code, text
-        assert "Traceback" not in text
+        assert not quiet or "Traceback" not in text
         return text.strip().splitlines()[-1] if text.strip() else ""
 
 
@@ -199,7 +204,8 @@ def test_a_full_disk(start, tmp_path, undisturbed):
     if (wrap := disk_of("2m", workdir)) is None:
         pytest.skip("no tmpfs can be mounted here")
     keep = "--config.keep_checkpoints=every(20)"
-    last = start(keep, workdir=workdir, wrap=wrap).end(1)
+    # TensorStore may print one of its own, of an event loop that was closed on it.
+    last = start(keep, workdir=workdir, wrap=wrap).end(1, quiet=False)
     assert "No space left on device" in last
     left = pathlib.Path(f"{workdir}.left")
     saved = newest(left)
@@ -288,5 +294,5 @@ def test_misuse_of_the_flags(start, tmp_path):
     assert "HOST:PORT,PROCESS/COUNT" in start("--distributed=here").end(2)
     assert "HOST:PORT,PROCESS/COUNT" in start("--distributed=localhost:1,2/2").end(2)
     nowhere = start(f"--init_from={tmp_path / 'nowhere'}").end(2)
-    assert "the checkpoints there are none" in nowhere
+    assert "there is no folder" in nowhere
     assert not (tmp_path / "run").exists()
