@@ -63,7 +63,7 @@ def test_every_module_has_its_test(root):
         "mlp": "networks", "registry": "networks", "state": "experiment", "loop": "train_script",
         "sampling": "train_script", "cli": "train_script", "catalog": "train_script",
         "sharding": "train_step", "nonfinite": "health", "run": "start", "manifests": "checkpoints",
-        "cache": "tfds", "pixels": "images", "preview": "prepare_script",
+        "cache": "tfds", "pixels": "images", "preview": "prepare_script", "published": "prepare",
     }  # fmt: skip
     tests |= {path.stem.removeprefix("test_") for path in (root / "tests/integration").glob("*.py")}
     for folder in ("gan", "models", "trainers"):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from gan.data import DATASETS
-from gan.data.prepare import _check_cifar, _check_idx, prepare
+from gan.data.prepare import prepare
+from gan.data.published import check_cifar, check_idx
 from gan.errors import UsageError
 
 RAW = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
@@ -70,50 +71,79 @@ def idx(path, *shape, values):
 
 def test_an_idx_file_is_looked_through(tmp_path):
     images, labels = tmp_path / "t10k-images-idx3-ubyte", tmp_path / "t10k-labels-idx1-ubyte"
-    _check_idx(idx(labels, 10_000, values=bytes(10_000)))
+    check_idx("kmnist", idx(labels, 10_000, values=bytes(10_000)))
     for path, values, words in (
         (labels, bytes(9_990), r"truncated: 9,990 of 10,000 bytes"),
         (labels, bytes(9_999) + b"\x0b", "label 11, and there are 10 classes"),
     ):
         with pytest.raises(UsageError, match=words):
-            _check_idx(idx(path, 10_000, values=values))
+            check_idx("kmnist", idx(path, 10_000, values=values))
     with pytest.raises(
         UsageError, match=r"holds 10,000 x 14 x 14, and should hold 10,000 x 28 x 28"
     ):
-        _check_idx(idx(images, 10_000, 14, 14, values=b""))
+        check_idx("kmnist", idx(images, 10_000, 14, 14, values=b""))
     with pytest.raises(UsageError, match=r"no IDX file of 3 dimension"):
-        _check_idx(idx(images, 10_000, values=b""))
+        check_idx("kmnist", idx(images, 10_000, values=b""))
+
+
+def test_the_published_files_hold_what_was_published(raw):
+    for name in FILES:
+        check_idx("mnist", raw / name)
+
+
+def test_another_datasets_file_is_named(raw, tmp_path):
+    with pytest.raises(UsageError, match=r"is mnist's train-images.*not fashion_mnist's train-im"):
+        check_idx("fashion_mnist", raw / FILES[0])
+    with pytest.raises(UsageError, match=r"is mnist's train-images.*not kmnist's train-images"):
+        check_idx("kmnist", raw / FILES[0])
+
+
+def test_one_changed_pixel_is_noticed(raw, tmp_path):
+    content = bytearray(gzip.decompress((raw / FILES[2]).read_bytes()))
+    content[5_000] ^= 1
+    path = raw / FILES[2].removesuffix(".gz")
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"is not the published file: its MD5 is [0-9a-f]{32}, "):
+        check_idx("mnist", path)
 
 
 @pytest.fixture(scope="module")
 def cifar(tmp_path_factory):
-    """A folder laid out as CIFAR-10's, with random images."""
-    folder = tmp_path_factory.mktemp("cifar") / "cifar-10-batches-bin"
+    """A folder laid out as CIFAR-100's, with random images."""
+    folder = tmp_path_factory.mktemp("cifar") / "cifar-100-binary"
     folder.mkdir()
     rng = np.random.default_rng(0)
-    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
-        records = rng.integers(0, 256, [10_000, 3_073], dtype=np.uint8)
-        records[:, 0] %= 10
+    for name, count in {"train.bin": 50_000, "test.bin": 10_000}.items():
+        records = rng.integers(0, 256, [count, 3_074], dtype=np.uint8)
+        records[:, :2] %= np.array([20, 100], np.uint8)
         records.tofile(folder / name)
-    (folder / "batches.meta.txt").write_text("\n".join("abcdefghij") + "\n")
+    for kind, count in {"coarse": 20, "fine": 100}.items():
+        names = "".join(f"{kind} {number}\n" for number in range(count))
+        (folder / f"{kind}_label_names.txt").write_text(names)
     return folder
 
 
 def test_cifar_files_are_looked_through(cifar, tmp_path):
-    _check_cifar("cifar10", cifar, "here")
+    check_cifar("cifar100", cifar, "here")
     folder = tmp_path / "copy"
     folder.mkdir()
     for path in cifar.iterdir():
         (folder / path.name).symlink_to(path)
-    (folder / "data_batch_3.bin").unlink()
-    with pytest.raises(UsageError, match=r"^here/data_batch_3\.bin is not there"):
-        _check_cifar("cifar10", folder, "here")
-    (folder / "data_batch_3.bin").write_bytes(bytes(3_073))
-    with pytest.raises(UsageError, match=r"has 3,073 bytes, and 10,000 records have 30,730,000"):
-        _check_cifar("cifar10", folder, "here")
-    (folder / "data_batch_3.bin").write_bytes(b"\x0a" * 30_730_000)
-    with pytest.raises(UsageError, match=r"data_batch_3\.bin: a label is not below 10"):
-        _check_cifar("cifar10", folder, "here")
+    (folder / "test.bin").unlink()
+    with pytest.raises(UsageError, match=r"^here/test\.bin is not there"):
+        check_cifar("cifar100", folder, "here")
+    (folder / "test.bin").write_bytes(bytes(3_074))
+    with pytest.raises(UsageError, match=r"has 3,074 bytes, and 10,000 records have 30,740,000"):
+        check_cifar("cifar100", folder, "here")
+    (folder / "test.bin").write_bytes(b"\x14" * 30_740_000)
+    with pytest.raises(UsageError, match=r"test\.bin: a label is not below 20 and 100"):
+        check_cifar("cifar100", folder, "here")
+
+
+def test_other_images_in_the_form_of_cifar_10_are_noticed(tmp_path):
+    (tmp_path / "data_batch_1.bin").write_bytes(bytes(30_730_000))
+    with pytest.raises(UsageError, match=r"^here/data_batch_1\.bin is not the published file"):
+        check_cifar("cifar10", tmp_path, "here")
 
 
 def test_an_archive_that_climbs_out_or_is_none_is_refused(tmp_path):
@@ -131,12 +161,12 @@ def test_an_archive_that_climbs_out_or_is_none_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_cifar_10_from_its_folder_is_the_standard_dataset(cifar, tmp_path):
-    prepare("cifar10", str(tmp_path), str(cifar))
-    examples, labels = DATASETS.build("cifar10('test')", data_dir=str(tmp_path)).load()
-    records = np.fromfile(cifar / "test_batch.bin", np.uint8).reshape(-1, 3_073)
-    planes = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    expected = {bytes(image): label for image, label in zip(planes, records[:, 0], strict=True)}
+def test_cifar_100_from_its_folder_is_the_standard_dataset(cifar, tmp_path):
+    prepare("cifar100", str(tmp_path), str(cifar))
+    examples, labels = DATASETS.build("cifar100('test')", data_dir=str(tmp_path)).load()
+    records = np.fromfile(cifar / "test.bin", np.uint8).reshape(-1, 3_074)
+    planes = records[:, 2:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    expected = {bytes(image): label for image, label in zip(planes, records[:, 1], strict=True)}
     assert [expected[bytes(example)] for example in examples] == labels.tolist()
     assert len(labels) == 10_000
 
