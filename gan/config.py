@@ -27,6 +27,7 @@ class TrainConfig:
       latent_dim: Length of a latent vector.
       dataset: Spec of the data.
       data_dir: Where TFDS prepared its datasets; None is TFDS's default.
+      data_placement: Spec of where the data are while training: `auto` is by their size.
       augmentation: Specs of random changes to the real images.
       generator: Spec of the generator network.
       discriminator: Spec of the discriminator network.
@@ -51,6 +52,7 @@ class TrainConfig:
     latent_dim: int = 64
     dataset: str = "digits"
     data_dir: str | None = None
+    data_placement: str = "auto"
     augmentation: tuple[str, ...] = ()
     generator: str = "dcgan"
     discriminator: str = "dcgan"

@@ -26,9 +26,11 @@ def main(argv: Sequence[str]) -> None:
 
     from gan.data import DATASETS
     from gan.data.prepare import prepare
-    from gan.data.preview import preview, summary
+    from gan.data.preview import check_name, preview, summary
 
     cli.log_to_terminal()
+    if flags.preview is not None:
+        check_name(flags.preview)
     dataset = DATASETS.build(flags.dataset, data_dir=flags.data_dir)
     if dataset.tfds_name is not None:
         prepare(dataset.tfds_name, flags.data_dir, flags.raw_dir)

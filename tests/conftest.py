@@ -1,5 +1,7 @@
 import os
 import pathlib
+import socket
+from collections.abc import Callable
 
 import jax
 import pytest
@@ -28,3 +30,15 @@ def x64():
 def root() -> pathlib.Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Gives a port on which nobody listens."""
+
+    def port() -> int:
+        with socket.socket() as listener:
+            listener.bind(("localhost", 0))
+            return int(listener.getsockname()[1])
+
+    return port

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan.data.batches import batch_at, indices_at, permute
+from gan.data.batches import Resident, batch_at, indices_at, permute
 from gan.errors import UsageError
 
 
@@ -68,7 +68,7 @@ def test_too_large_a_product_is_refused():
 def test_batch_has_floats_labels_and_its_index():
     examples = jnp.arange(6, dtype=jnp.uint8).reshape(6, 1, 1, 1) * 51
     labels = jnp.arange(6, dtype=jnp.int32)
-    batch = jax.jit(batch_at, static_argnums=(2, 3))(examples, labels, 4, 0, 7)
+    batch = jax.jit(batch_at, static_argnums=1)(Resident(examples, labels, 6), 4, 0, 7)
     np.testing.assert_allclose(batch.examples[:, 0, 0, 0], batch.labels * 0.4 - 1, atol=1e-6)
     assert batch.examples.dtype == jnp.float32
     assert int(batch.update) == 7

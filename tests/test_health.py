@@ -16,7 +16,6 @@ from gan.data.dataset import Examples
 from gan.errors import RunError, UsageError
 from gan.manifests import digest
 from gan.nonfinite import ON_NONFINITE, Raise, Rollback, Skip
-from gan.sharding import replicated
 from gan.state import seed_after
 from gan.trainers.experiment import build
 from gan.trainers.health import Health, _ranges
@@ -107,7 +106,7 @@ def test_skip_leaves_out_that_step_and_no_other(tmp_path):
     end = train(config(27, on_nonfinite="skip"), tmp_path)
     experiment = build(config(27))
     step = make_train_step(experiment)
-    data = jax.device_put(tuple(experiment.dataset.load()), replicated(experiment.mesh))
+    data = experiment.feed(experiment.dataset.load()).at(0, 0).data
     state, _, _ = step(experiment.init_on_mesh(), data, 26)
     state = state.replace(step=state.step + 1)
     state, _, found = step(state, data, 33)
@@ -159,7 +158,7 @@ def test_rollback_goes_back_and_on_with_other_batches(tmp_path):
     # From step 20 on, the same as that checkpoint with another data order.
     experiment = build(config(27))
     step = make_train_step(experiment)
-    data = jax.device_put(tuple(experiment.dataset.load()), replicated(experiment.mesh))
+    data = experiment.feed(experiment.dataset.load()).at(0, 0).data
     state, _, _ = step(experiment.init_on_mesh(), data, 20)
     state, _, found = step(state.replace(rollbacks=state.rollbacks + 1), data, 40)
     assert not found.skipped.any()
@@ -199,7 +198,7 @@ def test_a_skipped_step_changes_nothing_but_its_number(optimizer):
     """Typed keys and counts in the optimizers' states included; the averages of metrics as well."""
     one = config(1, generator_optimizer=optimizer)
     experiment = build(one)
-    data = jax.device_put(tuple(experiment.dataset.load()), replicated(experiment.mesh))
+    data = experiment.feed(experiment.dataset.load()).at(0, 0).data
     before = digest(experiment.init_on_mesh().replace(step=np.int32(1)))
     step = make_train_step(experiment)
     state, metrics, found = step(experiment.init_on_mesh(), data, 1)

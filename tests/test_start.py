@@ -106,6 +106,14 @@ def test_what_may_not_change_is_refused_with_the_difference(workdir, change):
     assert (workdir / "config.json").read_text() == before
 
 
+def test_the_data_may_move(whole, workdir, tmp_path):
+    """Between a stop and the next start, from a device into files and back."""
+    train(changed(num_steps=15, data_placement="streamed"), tmp_path / "moved")
+    train(changed(num_steps=24, data_placement="sharded"), tmp_path / "moved")
+    train(changed(data_placement="streamed"), tmp_path / "moved")
+    assert newest(tmp_path / "moved").state == newest(whole).state
+
+
 def test_fewer_steps_than_made_is_complete_and_changes_nothing(workdir):
     before = (workdir / "config.json").read_text(), (workdir / "history.jsonl").read_text()
     state = train(changed(num_steps=5), workdir)

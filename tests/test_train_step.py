@@ -4,7 +4,6 @@ import pytest
 
 from gan.config import TrainConfig
 from gan.dynamics import DYNAMICS
-from gan.sharding import replicated
 from gan.trainers.experiment import build
 from gan.trainers.train_step import make_train_step, scalars
 
@@ -14,7 +13,7 @@ def start(**changes):
         "generator": "dcgan(4)", "discriminator": "dcgan(4)", "batch_size": 16, "latent_dim": 8,
     }  # fmt: skip
     experiment = build(TrainConfig(**(parts | changes)))
-    data = jax.device_put(tuple(experiment.dataset.load()), replicated(experiment.mesh))
+    data = experiment.feed(experiment.dataset.load()).at(0, 0).data
     return experiment.init_on_mesh(), data, make_train_step(experiment)
 
 
@@ -32,6 +31,14 @@ def test_one_device_and_eight_give_the_same_parameters(dynamics):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), one, eight)
     for name, value in metrics_one.items():
         np.testing.assert_allclose(metrics_eight[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("placement", ["sharded", "streamed"])
+def test_wherever_the_data_are_the_steps_are_the_same(placement):
+    parts = {"mesh": "data(8)", "dynamics": "extragradient"}
+    whole, _ = run(4, data_placement="replicated", **parts)
+    other, _ = run(4, data_placement=placement, **parts)
+    jax.tree.map(np.testing.assert_array_equal, whole, other)
 
 
 def test_the_work_is_split_over_the_devices():
@@ -135,7 +142,7 @@ def test_lazy_penalties_reach_every_nth_update_of_any_dynamics(dynamics):
 def test_no_image_comes_from_the_host():
     """Batches are gathered on the device; nothing but the number of steps is sent there."""
     state, data, train_step = start(mesh="data(8)", augmentation=("flip",))
-    num_steps = jax.device_put(np.int32(3), data[0].sharding)
+    num_steps = jax.device_put(np.int32(3), data.labels.sharding)
     state, _, _ = train_step(state, data, num_steps)
     with jax.transfer_guard("disallow"):
         state, _, _ = train_step(state, data, num_steps)

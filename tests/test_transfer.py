@@ -7,7 +7,6 @@ import pytest
 
 from gan.config import TrainConfig
 from gan.errors import UsageError
-from gan.sharding import replicated
 from gan.trainers.experiment import build
 from gan.trainers.train_step import make_train_step
 from gan.trainers.transfer import difference, transfer
@@ -26,7 +25,7 @@ CONFIG = TrainConfig(
 def trained():
     """An experiment and its state after three steps."""
     experiment = build(CONFIG)
-    data = jax.device_put(tuple(experiment.dataset.load()), replicated(experiment.mesh))
+    data = experiment.feed(experiment.dataset.load()).at(0, 0).data
     state, _, _ = make_train_step(experiment)(experiment.init_on_mesh(), data, 3)
     return experiment, state
 

@@ -13,6 +13,9 @@ from gan.augmentation import AUGMENTATIONS, Augmentation
 from gan.averaging import AVERAGING, Averaging
 from gan.config import TrainConfig
 from gan.data import DATASETS, Batch, Dataset
+from gan.data.dataset import Examples
+from gan.data.feeds import Feed
+from gan.data.placement import PLACEMENTS, Placement, make_feed
 from gan.dynamics import DYNAMICS, Dynamics, Moved
 from gan.errors import UsageError, nearest
 from gan.games import AdversarialGame
@@ -31,6 +34,7 @@ T = TypeVar("T")
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "dataset": DATASETS,
+    "data_placement": PLACEMENTS,
     "augmentation": AUGMENTATIONS,
     "generator": GENERATORS,
     "discriminator": DISCRIMINATORS,
@@ -52,6 +56,7 @@ class Experiment:
 
     config: TrainConfig
     dataset: Dataset
+    data_placement: Placement
     augmentation: tuple[Augmentation, ...]
     game: AdversarialGame
     optimizers: Pair[optax.GradientTransformation]
@@ -82,6 +87,13 @@ class Experiment:
             },
             rollbacks=jnp.zeros([], jnp.int32),
         )
+
+    def feed(self, examples: Examples) -> Feed:
+        """What brings the examples of its dataset to its devices."""
+        return make_feed(
+            self.data_placement, examples, self.config.batch_size, self.dynamics.num_batches,
+            self.mesh,
+        )  # fmt: skip
 
     def init_on_mesh(self) -> GANState:
         """`init`, compiled, a copy on each device of the mesh."""
@@ -126,6 +138,7 @@ def build(config: TrainConfig) -> Experiment:
     )
     _check_metrics(config, retention)
     dataset = _part("dataset", config.dataset, DATASETS, data_dir=config.data_dir)
+    data_placement = _part("data_placement", config.data_placement, PLACEMENTS)
     augmentation = tuple(_part("augmentation", spec, AUGMENTATIONS) for spec in config.augmentation)
     if augmentation and len(dataset.shape) != 3:
         raise UsageError(
@@ -145,8 +158,8 @@ def build(config: TrainConfig) -> Experiment:
         generator, discriminator, losses, config.latent_dim, dataset.shape, regularizers
     )
     experiment = Experiment(
-        config, dataset, augmentation, game, optimizers, dynamics, averaging, mesh, on_nonfinite,
-        retention,
+        config, dataset, data_placement, augmentation, game, optimizers, dynamics, averaging, mesh,
+        on_nonfinite, retention,
     )  # fmt: skip
     _check_optimizers(experiment)
     if dynamics.needs_derivative:

@@ -21,11 +21,12 @@ from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
 from gan.data.batches import check_indices
 from gan.data.dataset import Examples
+from gan.data.feeds import Feed
 from gan.errors import RunError, Stopped
 from gan.nonfinite import Rollback
 from gan.players import ROLES
-from gan.sharding import barrier, replicated
-from gan.state import GANState
+from gan.sharding import barrier
+from gan.state import GANState, seed_after
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.health import Health, go_back
 from gan.trainers.history import record
@@ -34,7 +35,7 @@ from gan.trainers.run import Run
 from gan.trainers.sampling import Sampler, draw_samples, evaluate, make_diversity, make_sampler
 from gan.trainers.start import start
 from gan.trainers.stopping import Stop
-from gan.trainers.train_step import Data, TrainStep, make_train_step, scalars
+from gan.trainers.train_step import TrainStep, make_train_step, scalars
 from gan.trainers.workdir import check_writable, lock, write_config
 
 
@@ -105,7 +106,7 @@ def train(
 class _Program:
     """What a run executes, compiled."""
 
-    data: Data
+    feed: Feed
     train_step: TrainStep
     sampler: Sampler
     diversity: Callable[[GANState], float]
@@ -115,17 +116,20 @@ class _Program:
 def _compile(run: Run, state: GANState, examples: Examples) -> tuple[_Program, GANState]:
     experiment = run.experiment
     logging.info("%s", _overview(experiment))
-    data = jax.device_put(tuple(examples), replicated(experiment.mesh))
+    feed = experiment.feed(examples)
     train_step, sampler = make_train_step(experiment), make_sampler(experiment)
     begin = time.monotonic()
     with futures.ThreadPoolExecutor(1) as pool:  # importing CLU's writers takes some seconds
         reporting = pool.submit(importlib.import_module, "gan.trainers.reporting").result
+        data = feed.at(
+            int(seed_after(experiment.config.seed, state.rollbacks)), int(state.step)
+        ).data
         state, _, _ = train_step(state, data, 0)  # compiles, and makes no step
     logging.info(
         "compiled in %.1f s; training from step %d", time.monotonic() - begin, int(state.step)
     )
     diversity = make_diversity(experiment, sampler, examples.examples)
-    return _Program(data, train_step, sampler, diversity, reporting()), state
+    return _Program(feed, train_step, sampler, diversity, reporting()), state
 
 
 def _train(run: Run, program: _Program, state: GANState, profile: bool, stop: Stop) -> GANState:
@@ -135,11 +139,13 @@ def _train(run: Run, program: _Program, state: GANState, profile: bool, stop: St
     with contextlib.closing(program.reporting.create_writer(workdir, step)) as writer:
         profile_step = _next_stop(config, step) if profile else None
         hooks = program.reporting.create_hooks(workdir, config.num_steps, step, profile_step)
+        seed = int(seed_after(config.seed, state.rollbacks))
         pace, window, health = Pace(), _Window(experiment, step), Health(run)
         stop.can_save = True
         while step < config.num_steps:
-            num_steps = pace.steps(_next_stop(config, step) - step)
-            state, metrics, not_finite = program.train_step(state, program.data, num_steps)
+            supply = program.feed.at(seed, step)
+            num_steps = pace.steps(min(_next_stop(config, step) - step, supply.num_steps))
+            state, metrics, not_finite = program.train_step(state, supply.data, num_steps)
             num_skipped = health.note_not_finite(not_finite, step, num_steps)
             pace.made(num_steps)
             if num_skipped and isinstance(experiment.on_nonfinite, Rollback):

@@ -20,9 +20,14 @@ from gan.trainers.transfer import OPTIMIZER_KEYS, difference
 from gan.trainers.workdir import read_config
 
 # What does not change the course of a run.
-_MAY_CHANGE = {"num_steps", "data_dir", "mesh", "on_nonfinite", "keep_checkpoints"} | {
-    field.name for field in dataclasses.fields(TrainConfig) if field.name.endswith("_every_steps")
-}
+_MAY_CHANGE = {
+    "num_steps",
+    "data_dir",
+    "data_placement",
+    "mesh",
+    "on_nonfinite",
+    "keep_checkpoints",
+} | {field.name for field in dataclasses.fields(TrainConfig) if field.name.endswith("_every_steps")}
 
 
 class Start(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,11 @@ import optax
 from clu import metrics as clu_metrics
 from jax.sharding import Mesh
 
-from gan.data import Batch, batch_at
+from gan.data import Batch, Data, batch_at
 from gan.players import ROLES, Pair, PlayerState
 from gan.sharding import replicated
 from gan.state import GANState, seed_after, stream_key
 from gan.trainers.experiment import Experiment
-
-Data: TypeAlias = tuple[jax.Array, jax.Array]  # examples [N, ...], labels [N]
-
 
 MAX_STEPS = 1024  # a call makes at most so many
 
@@ -75,7 +72,7 @@ def make_train_step(experiment: Experiment) -> TrainStep:
 
     def batch(data: Data, seed: jax.Array, index: jax.Array) -> Batch:
         update = index // dynamics.batches_per_update
-        drawn = batch_at(*data, config.batch_size, seed, index, update)
+        drawn = batch_at(data, config.batch_size, seed, index, update)
         key = stream_key(seed, "augmentation", index)
         for place, augment in enumerate(experiment.augmentation):
             examples = augment(drawn.examples, jax.random.fold_in(key, place))

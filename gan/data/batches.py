@@ -9,10 +9,12 @@ Reference: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 20
 """
 
 from functools import partial
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from gan.data.dataset import Batch, to_float
 from gan.errors import UsageError
@@ -21,9 +23,55 @@ from gan.sharding import split_batch
 _ROUNDS = 8
 
 
+@struct.dataclass
+class Resident:
+    """A whole dataset on the devices, where each step gathers its batch.
+
+    Attributes:
+      examples: uint8 images `[N, H, W, C]` or float32 points `[N, D]`; more rows are padding.
+      labels: int32 `[N]`, padded likewise.
+      size: N.
+    """
+
+    examples: jax.Array
+    labels: jax.Array
+    size: int = struct.field(pytree_node=False)
+
+    def draw(
+        self, batch_size: int, seed: jax.Array | int, index: jax.Array | int
+    ) -> tuple[jax.Array, jax.Array]:
+        """The examples and labels of batch number `index`, `[B, ...]` and `[B]`."""
+        places = indices_at(self.size, batch_size, seed, index)  # [B]
+        return self.examples[places], self.labels[places]
+
+
+@struct.dataclass
+class Block:
+    """Some successive batches of one seed on the devices, where the host has sent them.
+
+    Attributes:
+      examples: `[K, B, ...]`.
+      labels: int32 `[K, B]`.
+      first: The number of the first batch, an int32 scalar.
+    """
+
+    examples: jax.Array
+    labels: jax.Array
+    first: jax.Array
+
+    def draw(
+        self, batch_size: int, seed: jax.Array | int, index: jax.Array | int
+    ) -> tuple[jax.Array, jax.Array]:
+        """The examples and labels of batch number `index`, one of these K."""
+        place = jnp.asarray(index, jnp.int32) - self.first
+        return self.examples[place], self.labels[place]
+
+
+Data: TypeAlias = Resident | Block
+
+
 def batch_at(
-    examples: jax.Array,
-    labels: jax.Array,
+    data: Data,
     batch_size: int,
     seed: jax.Array | int,
     index: jax.Array | int,
@@ -32,17 +80,16 @@ def batch_at(
     """Batch number `index` of the run with this seed.
 
     Args:
-      examples: The whole dataset on the device, `[N, ...]`.
-      labels: `[N]`.
+      data: On the devices.
       batch_size: B.
       seed: Of the run, below 2**32.
       index: From 0.
       update: Which update of the discriminator it is for; by default each batch is for its own.
     """
-    places = indices_at(len(examples), batch_size, seed, index)  # [B]
+    examples, labels = data.draw(batch_size, seed, index)
     return Batch(
-        examples=split_batch(to_float(examples[places])),
-        labels=split_batch(labels[places]),
+        examples=split_batch(to_float(examples)),
+        labels=split_batch(labels),
         update=jnp.asarray(index if update is None else update, jnp.int32),
     )
 
@@ -53,6 +100,16 @@ def indices_at(
     """Which examples of a dataset of `size` make up batch number `index`: int32 `[B]`."""
     check_indices(size, batch_size)
     return _indices_at(size, batch_size, jnp.asarray(seed, jnp.uint32), index)
+
+
+def indices_of(
+    size: int, batch_size: int, seed: jax.Array | int, first: int, count: int
+) -> jax.Array:
+    """`indices_at` of `count` batches from `first` on: int32 `[count, B]`."""
+    check_indices(size, batch_size)
+    numbers = jnp.arange(first, first + count, dtype=jnp.uint32)
+    each = jax.vmap(_indices_at, (None, None, None, 0))
+    return each(size, batch_size, jnp.asarray(seed, jnp.uint32), numbers)
 
 
 @partial(jax.jit, static_argnames=("size", "batch_size"))

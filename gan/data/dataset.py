@@ -26,7 +26,7 @@ class Mixture:
 
 
 class Examples(NamedTuple):
-    """Real examples in memory.
+    """Real examples, in memory or mapped from files.
 
     Attributes:
       examples: uint8 images `[N, H, W, C]`, or float32 points `[N, D]`.
@@ -35,6 +35,11 @@ class Examples(NamedTuple):
 
     examples: np.ndarray
     labels: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+        return self.examples.nbytes + self.labels.nbytes
 
 
 @dataclass(frozen=True)

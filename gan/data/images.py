@@ -59,6 +59,7 @@ def images(
             root.absolute().parent
             / f".{root.name}.decoded"
             / _key(root, resolution, labels, depth, files),
+            (resolution, resolution, depth),
             lambda: _decode(root, files, classes, resolution, depth),
         ),
     )
@@ -147,8 +148,8 @@ def _channels(root: pathlib.Path, files: _Files) -> int:
 
 def _decode(
     root: pathlib.Path, files: _Files, classes: list[str], resolution: int, channels: int
-) -> Examples:
-    decoded, skipped = [], collections.Counter[str]()
+) -> Iterator[tuple[np.ndarray, int]]:
+    skipped = collections.Counter[str]()
     for name, read in files:
         try:
             image = _pixels(read(), channels)
@@ -156,13 +157,11 @@ def _decode(
             skipped[_why(error)] += 1
             continue
         label = classes.index(name.partition("/")[0]) if len(classes) > 1 else 0
-        decoded.append((square(image, resolution), label))
+        yield square(image, resolution), label
     for why, count in skipped.items():
         logging.warning("%s: %d of %d files are skipped: %s", root, count, len(files), why)
-    if not decoded:
+    if skipped.total() == len(files):
         raise UsageError(f"{root}: none of {len(files)} pictures can be read")
-    pictures, labels = zip(*decoded, strict=True)
-    return Examples(np.stack(pictures), np.array(labels, np.int32))
 
 
 def _pixels(content: bytes, channels: int) -> np.ndarray:

@@ -24,18 +24,22 @@ def summary(dataset: Dataset, examples: Examples) -> str:
     return "\n".join(lines)
 
 
+def check_name(path: str) -> None:
+    """Raises UsageError where a preview cannot have this name."""
+    if pathlib.Path(path).suffix != ".png":
+        raise UsageError(f"--preview={path}: a name in .png is accepted")
+
+
 def preview(dataset: Dataset, examples: Examples, path: str) -> None:
     """Draws the first examples with their labels, or all points coloured by theirs.
 
     Raises:
-      UsageError: where the file is no PNG or cannot be written.
+      UsageError: where the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     place = pathlib.Path(path)
-    if place.suffix != ".png":
-        raise UsageError(f"--preview={path}: a name in .png is accepted")
     figure = Figure(figsize=(1.1 * _COLUMNS, 1.3 * _ROWS), layout="constrained")
     FigureCanvasAgg(figure)
     values, labels = examples

@@ -53,7 +53,7 @@ def tfds_dataset(
         name,
         shape=(height, width, channels),
         num_classes=getattr(label, "num_classes", None) or 1,
-        load=lambda: _load(builder, split, resolution),
+        load=lambda: _load(builder, split, resolution, (height, width, channels)),
         tfds_name=name,
     )
 
@@ -114,7 +114,9 @@ def make_builder(name: str, data_dir: str | None) -> Any:
         raise UsageError(f"TFDS knows no dataset {name!r}{nearest(name, names())}") from error
 
 
-def _load(builder: Any, split: str, resolution: int | None) -> Examples:
+def _load(
+    builder: Any, split: str, resolution: int | None, shape: tuple[int, int, int]
+) -> Examples:
     """All records of a split. Nothing is downloaded."""
     if not builder.info.splits:
         name, folder = builder.info.full_name.rpartition("/")[0], builder._data_dir_root
@@ -124,18 +126,16 @@ def _load(builder: Any, split: str, resolution: int | None) -> Examples:
         )
     name = split if resolution is None else f"{split},{resolution}"
     folder = pathlib.Path(builder.data_dir) / "decoded" / urllib.parse.quote(name, safe="")
-    return cached(folder, lambda: _decode(builder, split, resolution))
+    return cached(folder, shape, lambda: _decode(builder, split, resolution))
 
 
-def _decode(builder: Any, split: str, resolution: int | None) -> Examples:
+def _decode(builder: Any, split: str, resolution: int | None) -> Iterator[tuple[np.ndarray, int]]:
     read = _read_array_record if _is_array_record(builder) else _read_tfrecord
-    images, labels = [], []
+    label = None
     for image, label in read(builder, split):
-        images.append(image if resolution is None else square(image, resolution))
-        labels.append(label)
-    if not images:
+        yield (image if resolution is None else square(image, resolution)), label  # [H, W, C]
+    if label is None:
         raise UsageError(f"dataset {builder.name}: split {split!r} is empty")
-    return Examples(np.stack(images), np.array(labels, np.int32))  # [N, H, W, C], [N]
 
 
 def _open(open_split: Callable[..., Any], builder: Any, split: str, **options: Any) -> Any:

@@ -20,7 +20,6 @@ import jax
 
 from gan import config
 from gan.config import TrainConfig
-from gan.sharding import replicated
 from gan.trainers import train_step
 from gan.trainers.experiment import build
 from gan.trainers.loop import train
@@ -63,7 +62,7 @@ def saving(loaded: TrainConfig, folder: str, pairs: int) -> list[float]:
 def looking(loaded: TrainConfig, pairs: int) -> list[float]:
     """Ratios of the bare step's time, with and without the search for what is not finite."""
     experiment = build(loaded)
-    data = jax.device_put(tuple(experiment.dataset.load()), replicated(experiment.mesh))
+    data = experiment.feed(experiment.dataset.load()).at(0, 0).data
 
     def compiled(looks: bool) -> tuple[train_step.TrainStep, object]:
         blind = mock.patch.object(

@@ -12,7 +12,6 @@ from gan.config import TrainConfig
 from gan.dynamics import DYNAMICS
 from gan.manifests import digest
 from gan.models import DISCRIMINATORS, GENERATORS
-from gan.sharding import replicated
 from gan.trainers.experiment import build
 from gan.trainers.train_step import make_train_step
 from tests.every import every_optimizer
@@ -37,8 +36,7 @@ class Half:
 
     def __init__(self, config):
         self.experiment = build(config)
-        examples = tuple(self.experiment.dataset.load())
-        self.data = jax.device_put(examples, replicated(self.experiment.mesh))
+        self.data = self.experiment.feed(self.experiment.dataset.load()).at(0, 0).data
         self.step = make_train_step(self.experiment)
 
     def start(self):

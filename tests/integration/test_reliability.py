@@ -1,13 +1,11 @@
 """A run cannot be lost: `scripts/train.py`, killed, stopped, starved and doubled."""
 
-import contextlib
 import json
 import os
 import pathlib
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -242,13 +240,7 @@ def test_a_file_in_the_way_of_pictures_ends_it_with_a_line_and_the_checkpoints_s
     assert newest(tmp_path / "run").step > 0
 
 
-def free_port():
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
-
-
-def test_a_notice_of_preemption(start, tmp_path, undisturbed):
+def test_a_notice_of_preemption(start, tmp_path, undisturbed, free_port):
     """JAX's own, which several processes share; here it is one."""
     one = f"--distributed=localhost:{free_port()},0/1"
     training = start(one).wait_for("training from step").send(signal.SIGTERM, after=0.5)
@@ -258,7 +250,7 @@ def test_a_notice_of_preemption(start, tmp_path, undisturbed):
 
 
 @pytest.mark.slow
-def test_two_processes_stop_at_the_same_step_and_go_on(start, tmp_path):
+def test_two_processes_stop_at_the_same_step_and_go_on(start, tmp_path, free_port):
     """The second is told; both save and end, and together they go on."""
     port = free_port()
     both = [start(f"--distributed=localhost:{port},{i}/2") for i in range(2)]
