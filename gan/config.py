@@ -44,6 +44,8 @@ class TrainConfig:
       sample_every_steps: A grid of samples is drawn this often; 0 is never.
       checkpoint_every_steps: The state is saved this often, and at the end.
       eval_every_steps: Samples are scored this often; 0 is never.
+      eval_num_images: How many samples are then drawn.
+      eval_features: Spec of the network in whose features images are compared.
     """
 
     seed: int = 0
@@ -69,6 +71,8 @@ class TrainConfig:
     sample_every_steps: int = 1_000
     checkpoint_every_steps: int = 1_000
     eval_every_steps: int = 0
+    eval_num_images: int = 2_500
+    eval_features: str = "auto"
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
@@ -87,6 +91,7 @@ _LEAST = {
     "sample_every_steps": 0,
     "checkpoint_every_steps": 1,
     "eval_every_steps": 0,
+    "eval_num_images": 20,
 }
 
 _TYPES = typing.get_type_hints(TrainConfig)

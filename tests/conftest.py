@@ -1,7 +1,12 @@
+import importlib
+import importlib.util
 import os
 import pathlib
 import socket
+import sys
 from collections.abc import Callable
+from types import ModuleType
+from unittest import mock
 
 import jax
 import pytest
@@ -42,3 +47,22 @@ def free_port() -> Callable[[], int]:
             return int(listener.getsockname()[1])
 
     return port
+
+
+@pytest.fixture(scope="session")
+def torch_fidelity() -> Callable[[str], ModuleType]:
+    """Imports a module of torch-fidelity, a reference for scores; skips where it is not installed.
+
+    CONTRIBUTING.md says how it is. It needs of torchvision no more than that it is there.
+    """
+    pytest.importorskip("torch", reason="torch is not installed: see CONTRIBUTING.md")
+    below = (".datasets", ".io", ".models", ".transforms", ".transforms.functional", ".utils")
+    mocks = {f"torchvision{name}": mock.MagicMock() for name in ("", *below)}
+
+    def load(name: str) -> ModuleType:
+        if importlib.util.find_spec("torch_fidelity") is None:
+            pytest.skip("torch-fidelity is not installed: see CONTRIBUTING.md")
+        with mock.patch.dict(sys.modules, mocks):
+            return importlib.import_module(f"torch_fidelity.{name}")
+
+    return load

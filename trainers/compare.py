@@ -12,7 +12,7 @@ from absl import logging
 
 from gan.config import TrainConfig, from_mapping
 from gan.errors import UsageError
-from gan.evaluation import frechet_distance
+from gan.evaluation import Moments, frechet_distance
 from gan.trainers.experiment import build
 from gan.trainers.loop import train
 from gan.trainers.sampling import make_sampler
@@ -120,9 +120,9 @@ def _score(config: TrainConfig, name: str, workdir: pathlib.Path, stop: Stop | N
     state = train(config, workdir, stop=stop)
     seconds = time.monotonic() - begin
     experiment = build(config)
-    real, sampler = _vectors(experiment.dataset.load().examples), make_sampler(experiment)
+    real, sampler = _moments(experiment.dataset.load().examples), make_sampler(experiment)
     average, raw = (
-        frechet_distance(_vectors(sampler(state, _NUM_SAMPLES, config.seed, weights)[0]), real)
+        frechet_distance(_moments(sampler(state, _NUM_SAMPLES, config.seed, weights)[0]), real)
         for weights in (None, "raw")
     )
     score = Score(name, config.seed, average, raw, seconds)
@@ -136,10 +136,10 @@ def _write(path: pathlib.Path, text: str) -> None:
     beside.replace(path)
 
 
-def _vectors(examples: np.ndarray) -> np.ndarray:
-    """`[N, D]`; images in [0, 1]."""
+def _moments(examples: np.ndarray) -> Moments:
+    """Of points, or of pixels in [0, 1]."""
     vectors = examples.reshape(len(examples), -1)
-    return vectors / 255 if examples.dtype == np.uint8 else vectors
+    return Moments.of(vectors / 255 if examples.dtype == np.uint8 else vectors)
 
 
 def _table(config: TrainConfig, scores: list[Score]) -> str:

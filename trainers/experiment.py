@@ -29,6 +29,7 @@ from gan.retention import RETENTION, Best, Retention
 from gan.sharding import MESHES, replicated
 from gan.specs import Registry, parse
 from gan.state import GANState, stream_key
+from gan.trainers.features import FEATURES, Features
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "mesh": MESHES,
     "on_nonfinite": ON_NONFINITE,
     "keep_checkpoints": RETENTION,
+    "eval_features": FEATURES,
 }
 """Config keys, and what their specs can name."""
 
@@ -65,6 +67,7 @@ class Experiment:
     mesh: Mesh
     on_nonfinite: OnNonfinite
     retention: tuple[Retention, ...]
+    features: Features
 
     def init(self) -> GANState:
         """The state before the first step, a pure function of the seed."""
@@ -149,17 +152,13 @@ def build(config: TrainConfig) -> Experiment:
     discriminator = _part("discriminator", config.discriminator, DISCRIMINATORS, **data)
     if generator.conditional != discriminator.conditional:
         raise UsageError("conditional must be the same for generator and discriminator")
-    if config.eval_every_steps and dataset.mixture is None:
-        raise UsageError(
-            f"eval_every_steps = {config.eval_every_steps}: only gaussians can be scored so far, "
-            f"and dataset is {config.dataset!r}; 0 turns scoring off"
-        )
+    features = _part("eval_features", config.eval_features, FEATURES)
     game = AdversarialGame(
         generator, discriminator, losses, config.latent_dim, dataset.shape, regularizers
     )
     experiment = Experiment(
         config, dataset, data_placement, augmentation, game, optimizers, dynamics, averaging, mesh,
-        on_nonfinite, retention,
+        on_nonfinite, retention, features,
     )  # fmt: skip
     _check_optimizers(experiment)
     if dynamics.needs_derivative:

@@ -27,12 +27,14 @@ from gan.nonfinite import Rollback
 from gan.players import ROLES
 from gan.sharding import barrier
 from gan.state import GANState, seed_after
+from gan.trainers.evaluation import evaluate_on_the_way, make_run_scorer
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.health import Health, go_back
 from gan.trainers.history import record
 from gan.trainers.pace import Pace
 from gan.trainers.run import Run
-from gan.trainers.sampling import Sampler, draw_samples, evaluate, make_diversity, make_sampler
+from gan.trainers.sampling import Sampler, draw_samples, make_diversity, make_sampler
+from gan.trainers.scoring import Scorer
 from gan.trainers.start import start
 from gan.trainers.stopping import Stop
 from gan.trainers.train_step import TrainStep, make_train_step, scalars
@@ -110,6 +112,7 @@ class _Program:
     train_step: TrainStep
     sampler: Sampler
     diversity: Callable[[GANState], float]
+    scorer: Scorer | None
     reporting: ModuleType
 
 
@@ -117,6 +120,7 @@ def _compile(run: Run, state: GANState, examples: Examples) -> tuple[_Program, G
     experiment = run.experiment
     logging.info("%s", _overview(experiment))
     feed = experiment.feed(examples)
+    scorer = make_run_scorer(experiment) if experiment.config.eval_every_steps else None
     train_step, sampler = make_train_step(experiment), make_sampler(experiment)
     begin = time.monotonic()
     with futures.ThreadPoolExecutor(1) as pool:  # importing CLU's writers takes some seconds
@@ -129,7 +133,7 @@ def _compile(run: Run, state: GANState, examples: Examples) -> tuple[_Program, G
         "compiled in %.1f s; training from step %d", time.monotonic() - begin, int(state.step)
     )
     diversity = make_diversity(experiment, sampler, examples.examples)
-    return _Program(feed, train_step, sampler, diversity, reporting()), state
+    return _Program(feed, train_step, sampler, diversity, scorer, reporting()), state
 
 
 def _train(run: Run, program: _Program, state: GANState, profile: bool, stop: Stop) -> GANState:
@@ -164,8 +168,8 @@ def _train(run: Run, program: _Program, state: GANState, profile: bool, stop: St
                 writer.write_images(step, {"samples": picture[None]})
                 if jax.process_index() == 0:
                     pictures.write_png(workdir / "samples" / f"step_{step:08d}.png", picture)
-            if _due(step, config.eval_every_steps):
-                scores = evaluate(experiment, program.sampler, state)
+            if program.scorer and _due(step, config.eval_every_steps):
+                scores = evaluate_on_the_way(run, program.scorer, program.sampler, state)
                 writer.write_scalars(step, scores)
                 values = values | scores  # the writers still read the old one
             periodic = _due(step, config.checkpoint_every_steps)

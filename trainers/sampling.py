@@ -2,11 +2,12 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gan import pictures
@@ -15,7 +16,7 @@ from gan.config import from_mapping
 from gan.data.dataset import to_uint8
 from gan.dynamics import Lookahead
 from gan.errors import RunError, UsageError
-from gan.evaluation import diversity, mixture_scores
+from gan.evaluation import diversity
 from gan.manifests import DamageError, Manifest
 from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment, build
@@ -42,20 +43,26 @@ class Sampler:
     """
 
     experiment: Experiment
-    draw: Callable[[Any, jax.Array, np.ndarray], jax.Array]
+    draw: Callable[[Any, jax.Array, np.ndarray], tuple[jax.Array, jax.Array]]
 
     def __call__(
         self, state: GANState, count: int, seed: int, weights: str | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draws from one of `weights_names`; None is the first."""
+        drawn = [examples for examples, _ in self.batches(state, count, seed, weights)]
+        labels = np.arange(count, dtype=np.int32) % self.experiment.dataset.num_classes
+        return np.concatenate(drawn), labels
+
+    def batches(
+        self, state: GANState, count: int, seed: int, weights: str | None = None
+    ) -> Iterator[tuple[np.ndarray, bool]]:
+        """The same examples in batches, and of each whether the network gave finite numbers."""
         names = weights_names(self.experiment)
         own = _weights(state, names[0] if weights is None else weights)
         key, size = stream_key(seed, "samples", 0), min(count, _SAMPLES_A_CALL)
-        drawn = [
-            np.asarray(self.draw(own, key, np.arange(i, i + size))) for i in range(0, count, size)
-        ]
-        labels = np.arange(count, dtype=np.int32) % self.experiment.dataset.num_classes
-        return np.concatenate(drawn)[:count], labels
+        for begin in range(0, count, size):
+            examples, finite = self.draw(own, key, np.arange(begin, begin + size))
+            yield np.asarray(examples)[: count - begin], bool(finite)
 
 
 def make_sampler(experiment: Experiment) -> Sampler:
@@ -63,12 +70,13 @@ def make_sampler(experiment: Experiment) -> Sampler:
     game, num_classes = experiment.game, experiment.dataset.num_classes
 
     @jax.jit
-    def draw(weights: Any, key: jax.Array, indices: jax.Array) -> jax.Array:
+    def draw(weights: Any, key: jax.Array, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
         latents = jax.vmap(lambda key: jax.random.normal(key, [game.latent_dim]))(keys)  # [B, Z]
         labels = indices % num_classes
         examples = game.sample(weights["params"], weights["variables"], latents, labels)
-        return to_uint8(examples) if examples.ndim == 4 else examples
+        finite = jnp.isfinite(examples).all()
+        return to_uint8(examples) if examples.ndim == 4 else examples, finite
 
     return Sampler(experiment, draw)
 
@@ -101,14 +109,6 @@ def draw_samples(experiment: Experiment, sampler: Sampler, state: GANState) -> n
     if _by_class(experiment):  # whole rows
         count += -count % experiment.dataset.num_classes
     return draw_picture(experiment, sampler(state, count, experiment.config.seed)[0])
-
-
-def evaluate(experiment: Experiment, sampler: Sampler, state: GANState) -> dict[str, float]:
-    """Scores of samples against the known distribution of a toy dataset, by metric name."""
-    assert experiment.dataset.mixture is not None  # the config was checked
-    points, _ = sampler(state, _NUM_POINTS, experiment.config.seed)
-    scores = mixture_scores(points, experiment.dataset.mixture)
-    return {f"eval/{name}": value for name, value in scores.items()}
 
 
 def make_diversity(
@@ -164,7 +164,7 @@ def sample(
     if not workdir.is_dir():
         raise UsageError(f"--workdir={workdir}: there is no such folder")
     _check_writable(output)
-    manifest, experiment, state = _load(workdir, step)
+    manifest, experiment, state = load(workdir, step)
     if weights is not None and weights not in (names := weights_names(experiment)):
         raise UsageError(f"--weights={weights}: this run has {', '.join(names)}")
     examples, labels = make_sampler(experiment)(state, num_images, seed, weights)
@@ -172,7 +172,7 @@ def sample(
     return manifest.step
 
 
-def _load(workdir: pathlib.Path, step: int | None) -> tuple[Manifest, Experiment, GANState]:
+def load(workdir: pathlib.Path, step: int | None) -> tuple[Manifest, Experiment, GANState]:
     """The newest checkpoint that holds, or that of a step, on this machine's first device."""
 
     def load(manifest: Manifest) -> tuple[Manifest, Experiment, GANState]:

@@ -21,13 +21,11 @@ from gan.trainers.workdir import read_config
 
 # What does not change the course of a run.
 _MAY_CHANGE = {
-    "num_steps",
-    "data_dir",
-    "data_placement",
-    "mesh",
-    "on_nonfinite",
-    "keep_checkpoints",
-} | {field.name for field in dataclasses.fields(TrainConfig) if field.name.endswith("_every_steps")}
+    "num_steps", "data_dir", "data_placement", "mesh", "on_nonfinite", "keep_checkpoints",
+    "eval_num_images", "eval_features",
+} | {
+    field.name for field in dataclasses.fields(TrainConfig) if field.name.endswith("_every_steps")
+}  # fmt: skip
 
 
 class Start(NamedTuple):

@@ -106,6 +106,26 @@ def npz(path: str) -> Dataset:
     )
 
 
+def pictures(root: pathlib.Path, channels: int) -> tuple[Iterator[np.ndarray], int]:
+    """Every picture of a folder or zip as it is, uint8 `[H, W, channels]`, and how many there are.
+
+    Raises:
+      UsageError: where there is none; while they are read, for one that cannot be.
+    """
+    files = _zip(root) if root.suffix == ".zip" else _folder(root)
+    if not files:
+        raise UsageError(f"{root}: no picture is there ({', '.join(_SUFFIXES)} are read)")
+
+    def read() -> Iterator[np.ndarray]:
+        for name, content in files:
+            try:
+                yield _pixels(content(), channels)
+            except Exception as error:  # whatever a file may hold
+                raise UsageError(f"{root}/{name}: {_why(error)}") from error
+
+    return read(), len(files)
+
+
 def _folder(root: pathlib.Path) -> _Files:
     if not root.is_dir():
         raise UsageError(f"{root} is no folder and no .zip")

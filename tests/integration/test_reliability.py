@@ -61,7 +61,7 @@ class Training:
           quiet: Whether no traceback may be seen.
         """
         _, rest = self.process.communicate(timeout=120)
-        text = "".join(self.lines) + rest
+        text = self.text = "".join(self.lines) + rest
         assert self.process.returncode == code, text
         assert not quiet or "Traceback" not in text
         return text.strip().splitlines()[-1] if text.strip() else ""
@@ -203,8 +203,9 @@ def test_a_full_disk(start, tmp_path, undisturbed):
         pytest.skip("no tmpfs can be mounted here")
     keep = "--config.keep_checkpoints=every(20)"
     # TensorStore may print one of its own, of an event loop that was closed on it.
-    last = start(keep, workdir=workdir, wrap=wrap).end(1, quiet=False)
-    assert "No space left on device" in last
+    training = start(keep, workdir=workdir, wrap=wrap)
+    training.end(1, quiet=False)
+    assert "No space left on device; the newest that holds is" in training.text
     left = pathlib.Path(f"{workdir}.left")
     saved = newest(left)
     assert saved.step >= 20

@@ -1,0 +1,195 @@
+"""`scripts/evaluate.py` as a user runs it, and evaluation on the way."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan.checkpoints import Checkpoints
+from gan.config import TrainConfig
+from gan.trainers.loop import train
+
+CONFIG = TrainConfig(
+    generator="mlp(16, 1)", discriminator="mlp(16, 1)", batch_size=16, latent_dim=4, num_steps=20,
+    log_every_steps=10, checkpoint_every_steps=10, sample_every_steps=0, eval_every_steps=10,
+    eval_num_images=60, mesh="data(1)", keep_checkpoints=("best('eval/fid')",),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """One cache for all tests here: its classifier is trained once."""
+    folder = tmp_path_factory.mktemp("cache")
+    old = os.environ.get("GAN_CACHE_DIR")
+    os.environ["GAN_CACHE_DIR"] = str(folder)
+    yield folder
+    if old is None:
+        del os.environ["GAN_CACHE_DIR"]
+    else:
+        os.environ["GAN_CACHE_DIR"] = old
+
+
+@pytest.fixture(scope="module")
+def whole(cache, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "digits"
+    train(CONFIG, workdir)
+    return workdir
+
+
+@pytest.fixture
+def workdir(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def run(root, *args, code=0):
+    done = subprocess.run(
+        [sys.executable, str(root / "scripts" / "evaluate.py"), *map(str, args)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert code == 1 or "Traceback" not in done.stderr
+    return done
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_on_the_way_it_is_logged_and_the_best_is_kept(whole):
+    scored = {line["step"]: line for line in lines(whole / "metrics.jsonl")}
+    assert scored[10]["eval/fid"] > 0
+    assert 0 <= scored[20]["eval/recall"] <= 1
+    with Checkpoints(whole) as checkpoints:
+        best = min((10, 20), key=lambda step: scored[step]["eval/fid"])
+        assert set(checkpoints.all_steps()) == {best, 20}
+        assert checkpoints.verify(20).metrics["eval/fid"] == scored[20]["eval/fid"]
+    results = lines(whole / "evaluations.jsonl")
+    assert [line["subject"] for line in results] == [
+        {"step": 10, "weights": "ema"}, {"step": 20, "weights": "ema"},
+    ]  # fmt: skip
+
+
+def test_a_failing_evaluation_does_not_end_the_training(cache, tmp_path, monkeypatch):
+    def fail(*args):
+        raise MemoryError("no memory for this")
+
+    monkeypatch.setattr("gan.trainers.scoring.kernel_distance", fail)
+    state = train(CONFIG, tmp_path)
+    assert int(state.step) == 20
+    failed = [
+        line for line in lines(tmp_path / "history.jsonl") if line["event"] == "evaluation_failed"
+    ]
+    assert [line["step"] for line in failed] == [10, 20]
+    assert "MemoryError: no memory for this" in failed[0]["message"]
+
+
+def test_a_table_with_its_protocol(root, workdir):
+    out = run(root, "--workdir", workdir, "--num_images", 100).stdout
+    head, row, *rest = out.splitlines()
+    assert head.split()[:4] == ["step", "weights", "fid", "kid"]
+    assert row.split()[:2] == ["20", "ema"]
+    assert re.search(
+        r"\nprotocol [0-9a-f]{8}: classifier [0-9a-f]{8}, resize none; 100 images", out
+    )
+    # What was measured on the way is another protocol: marked, and it is said in what.
+    marked = [line for line in rest if line.split()[:2] in (["10", "ema"], ["20", "ema"])]
+    assert len(marked) == 2
+    assert all(line.rstrip().endswith("*") for line in marked)
+    assert re.search(r"\n\* protocol [0-9a-f]{8}: num_fake = 60, num_pairs = 60\n", out)
+    assert "warning: 100 images are too few for a covariance of 128 features" in out
+    assert lines(workdir / "evaluations.jsonl")[-1]["scores"]["fid"] > 0
+    assert list(workdir.glob("events.out.tfevents*"))
+
+
+def test_steps_and_weights(root, workdir):
+    out = run(root, "--workdir", workdir, "--num_images", 60, "--steps", "best", "--metrics", "fid")
+    head = out.stdout.splitlines()[0]
+    assert head.split() == ["step", "weights", "fid"]
+    run(root, "--workdir", workdir, "--num_images", 60, "--steps", "all", "--weights", "raw")
+    raw = [
+        line for line in lines(workdir / "evaluations.jsonl") if line["subject"]["weights"] == "raw"
+    ]
+    with Checkpoints(workdir) as checkpoints:
+        assert [line["subject"]["step"] for line in raw] == checkpoints.all_steps()
+
+
+def test_points_are_scored_against_their_mixture(root, tmp_path):
+    config = TrainConfig(
+        dataset="gaussians", generator="mlp(8, 1)", discriminator="mlp(8, 1)", batch_size=8,
+        latent_dim=4, num_steps=10, sample_every_steps=0,
+    )  # fmt: skip
+    train(config, tmp_path / "run")
+    out = run(root, "--workdir", tmp_path / "run", "--num_images", 1_000).stdout
+    assert out.split()[:5] == ["step", "weights", "modes_covered", "high_quality", "kl_to_uniform"]
+    assert "1,000 points against gaussians" in out
+
+
+def test_anybodys_images(root, cache, tmp_path):
+    from gan.data import DATASETS
+
+    examples = DATASETS.build("digits").load().examples[:200]
+    np.savez(tmp_path / "images.npz", images=examples)
+    (tmp_path / "folder").mkdir()
+    for i, image in enumerate(examples):
+        Image.fromarray(image[..., 0]).save(tmp_path / "folder" / f"{i:03d}.png")
+    rows = [
+        run(root, "--images", tmp_path / name, "--dataset", "digits").stdout.splitlines()[1].split()
+        for name in ("images.npz", "folder")
+    ]
+    assert rows[0][1:] == rows[1][1:]
+    out = run(root, "--images", "digits", "--dataset", "digits", "--metrics", "fid,prdc").stdout
+    assert out.splitlines()[1].split() == [
+        "digits",
+        "0.000",
+        "1.0000",
+        "1.0000",
+        "1.2000",
+        "1.0000",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--workdir", "{tmp}/nowhere"], "there is no such folder"),
+        (["--workdir", "{tmp}"], "no checkpoint is saved there yet"),
+        (["--workdir", "{run}", "--steps", "15"], "all, best, latest, or one of"),
+        (["--workdir", "{run}", "--metrics", "fld"], "unknown metric 'fld'; did you mean 'fid'"),
+        (["--workdir", "{run}", "--features", "clasifier"], "did you mean 'classifier'"),
+        (["--workdir", "{run}", "--num_images", "3"], "at least 20 samples can be scored, given 3"),
+        (["--workdir", "{run}", "--weights", "rae"], "this run has ema, raw"),
+        (["--workdir", "{run}", "--features", "inception('{tmp}/no.npz')"], "no.npz"),
+        (["--images", "{tmp}/other.npz"], "--images needs --dataset"),
+        (["--images", "{tmp}/other.npz", "--dataset", "digits"], "images are uint8 9 x 9 x 1"),
+        (["--images", "{tmp}/nan.npz", "--dataset", "digits"], "images are float64"),
+        ([], "one of the arguments --workdir --images is required"),
+    ],
+)
+def test_misuse(root, cache, whole, tmp_path, args, words):
+    np.savez(tmp_path / "other.npz", images=np.zeros([50, 9, 9], np.uint8))
+    np.savez(tmp_path / "nan.npz", images=np.full([50, 8, 8], np.nan))
+    args = [arg.format(tmp=tmp_path, run=whole) for arg in args]
+    assert words in run(root, *args, code=2).stderr.strip().splitlines()[-1]
+
+
+def test_samples_that_are_not_finite(root, workdir, monkeypatch):
+    """As after a run that was let go on."""
+    import jax
+
+    with Checkpoints(workdir) as checkpoints:
+        manifest = checkpoints.newest()
+        from gan.config import from_mapping
+        from gan.trainers.experiment import build
+
+        experiment = build(from_mapping(manifest.config))
+        state = checkpoints.restore(manifest, experiment.state_target())
+        spoilt = state.replace(averages=jax.tree.map(lambda leaf: leaf + np.nan, state.averages))
+        checkpoints.save(21, spoilt, manifest.config, {})
+    done = run(root, "--workdir", workdir, "--num_images", 60, "--steps", "21", code=1)
+    assert "samples of step 20 have values that are not finite" in done.stderr.splitlines()[-1]
