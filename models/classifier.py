@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from flax import linen as nn
 
 from gan.models.layers import Conv
@@ -16,8 +17,8 @@ class Seen(NamedTuple):
       logits: Of each class, `[B, K]`.
     """
 
-    vectors: jax.Array
-    logits: jax.Array
+    vectors: jax.Array | np.ndarray
+    logits: jax.Array | np.ndarray
 
 
 class Classifier(nn.Module):

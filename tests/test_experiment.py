@@ -83,7 +83,7 @@ def first_shard(leaf):
         ({"dataset": "gaussians", "generator": "dcgan"}, ["generator = 'dcgan'", "is 2"]),
         ({"generator": "mlp(conditional=True)"}, ["conditional must be the same"]),
         ({"averaging": ("ema", "ema(0.9)")}, ["each name can be used once"]),
-        ({"eval_every_steps": 5}, ["eval_every_steps = 5", "gaussians"]),
+        ({"eval_features": "clasifier"}, ["did you mean 'classifier'"]),
     ],
 )
 def test_misuse_names_the_key(changes, words):

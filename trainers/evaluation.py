@@ -11,7 +11,7 @@ from gan.checkpoints import Checkpoints
 from gan.data import DATASETS
 from gan.data.images import pictures
 from gan.errors import RunError, UsageError
-from gan.manifests import Manifest
+from gan.manifests import DamageError, Manifest
 from gan.state import GANState
 from gan.trainers.experiment import Experiment
 from gan.trainers.features import FEATURES
@@ -149,14 +149,21 @@ def _steps(workdir: pathlib.Path, steps: str) -> list[int | None]:
             raise UsageError(f"--workdir={workdir}: no checkpoint is saved there yet")
         if steps == "latest":
             return [None]
-        if steps == "all":
-            return list(there)
-        if steps == "best":
-            return [_best(workdir, [checkpoints.verify(step) for step in there])]
+        if steps in ("all", "best"):
+            whole = [one for step in there if (one := _whole(checkpoints, step)) is not None]
+            return [one.step for one in whole] if steps == "all" else [_best(workdir, whole)]
     if not steps.isdigit() or int(steps) not in there:
         known = ", ".join(map(str, there))
         raise UsageError(f"--steps={steps}: all, best, latest, or one of {known} is accepted")
     return [int(steps)]
+
+
+def _whole(checkpoints: Checkpoints, step: int) -> Manifest | None:
+    try:
+        return checkpoints.verify(step)
+    except DamageError as damage:
+        logging.warning("checkpoint %d is passed over, it cannot be trusted: %s", step, damage)
+        return None
 
 
 def _best(workdir: pathlib.Path, saved: list[Manifest]) -> int:

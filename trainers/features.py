@@ -8,7 +8,6 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -17,12 +16,14 @@ import numpy as np
 import optax
 from absl import logging
 from flax import traverse_util
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from gan.data.batches import indices_at
 from gan.data.dataset import Dataset, Examples, to_float
 from gan.errors import UsageError
 from gan.manifests import digest
 from gan.models.classifier import Classifier, Seen
+from gan.sharding import replicated
 from gan.specs import Registry
 from gan.user_cache import cache_folder
 
@@ -39,8 +40,8 @@ class Extractor:
       digest: SHA-256 of its weights.
       resize: How images come to its size: `none`, `tf1`, `pytorch` or `clean`.
       note: For people.
-      batch_size: How many images are looked at together.
-      see: uint8 images `[B, H, W, C]` to features and logits.
+      batch_size: How many images a device looks at together.
+      see: uint8 images `[B, H, W, C]` to features and logits, on all devices of this process.
     """
 
     name: str
@@ -96,7 +97,7 @@ class ClassifierFeatures(Features):
             "the classifier of %s: %.2f%% of held-out images", dataset.name, 100 * accuracy
         )
         note = f"reads {accuracy:.2%} of held-out images"
-        see = partial(_see, jax.jit(network.apply), params)
+        see = _over_devices(_apply(network), params, to_float)
         return Extractor("classifier", digest(params), "none", note, 256, see)
 
 
@@ -118,13 +119,13 @@ class InceptionFeatures(Features):
 
         path = pathlib.Path(self.weights) if self.weights else inception_weights.fetch()
         weights = inception_weights.load(path)
-        resize = inception.RESIZES[self.resize]
-        apply = jax.jit(inception.InceptionV3().apply)
+        network = inception.InceptionV3()
 
-        def see(images: np.ndarray) -> Seen:
-            seen = apply({"params": weights.params}, resize(images))
-            return Seen(seen.pool, seen.logits_unbiased)
+        def apply(params: Any, images: jax.Array) -> Seen:
+            seen = network.apply({"params": params}, images)
+            return Seen(seen.pool, seen.logits_unbiased)  # type: ignore[union-attr]
 
+        see = _over_devices(apply, weights.params, inception.RESIZES[self.resize])
         return Extractor("inception", weights.digest, self.resize, "", 32, see)
 
 
@@ -158,8 +159,27 @@ def _shapes(network: Classifier, dataset: Dataset) -> list[tuple[int, ...]]:
     ]
 
 
-def _see(apply: Any, params: Any, images: np.ndarray) -> Seen:
-    return apply({"params": params}, to_float(jnp.asarray(images)))
+def _apply(network: Classifier) -> Callable[[Any, jax.Array], Seen]:
+    return lambda params, images: network.apply({"params": params}, images)  # type: ignore[return-value]
+
+
+def _over_devices(
+    apply: Callable[[Any, jax.Array], Seen], params: Any, prepare: Callable[[Any], Any]
+) -> Callable[[np.ndarray], Seen]:
+    """Looks at images on all devices of this process; `prepare` gives them to the network."""
+    devices = jax.local_devices()
+    mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
+    params = jax.device_put(params, replicated(mesh))
+    jitted = jax.jit(apply)
+
+    def see(images: np.ndarray) -> Seen:
+        spare = -len(images) % len(devices)
+        padded = np.concatenate([images, np.repeat(images[-1:], spare, axis=0)])
+        split = NamedSharding(mesh, PartitionSpec("data"))
+        seen = jitted(params, jax.device_put(prepare(jnp.asarray(padded)), split))
+        return Seen(*(np.asarray(values)[: len(images)] for values in seen))
+
+    return see
 
 
 def _train(network: Classifier, examples: Examples) -> dict[str, np.ndarray]:
@@ -187,7 +207,7 @@ def _train(network: Classifier, examples: Examples) -> dict[str, np.ndarray]:
         return jax.lax.fori_loop(0, _STEPS, step, (params, optimizer.init(params)))[0]
 
     params = jax.device_get(fit(params))
-    see, right = partial(_see, jax.jit(network.apply), params), 0
+    see, right = _over_devices(_apply(network), params, to_float), 0
     for begin in range(0, held, 1_000):
         part = held_places[begin : begin + 1_000]
         guesses = np.asarray(see(examples.examples[part]).logits).argmax(axis=1)

@@ -11,6 +11,7 @@ from functools import reduce
 from typing import Any
 from typing import Protocol as Interface
 
+import jax
 import numpy as np
 from absl import logging
 
@@ -291,10 +292,8 @@ def _summarize(extractor: Extractor, batches: Iterable[np.ndarray], count: int) 
     parts: dict[int, Marginals] = {}
     kept, seen = [], 0
     for images in _even(batches, _CHUNK):
-        looks = [
-            extractor.see(images[i : i + extractor.batch_size])
-            for i in range(0, len(images), extractor.batch_size)
-        ]
+        size = extractor.batch_size * jax.local_device_count()
+        looks = [extractor.see(images[i : i + size]) for i in range(0, len(images), size)]
         vectors, logits = (np.concatenate(values) for values in zip(*looks, strict=True))
         moments = [reduce(Moments.join, [*moments, Moments.of(vectors)])]
         for part, rows in _split(seen, len(images), count):

@@ -119,6 +119,15 @@ def test_steps_and_weights(root, workdir):
         assert [line["subject"]["step"] for line in raw] == checkpoints.all_steps()
 
 
+def test_a_damaged_checkpoint_is_passed_over(root, workdir):
+    with Checkpoints(workdir) as checkpoints:
+        (first, *_) = checkpoints.all_steps()
+        shutil.copytree(workdir / "checkpoints" / str(first), workdir / "checkpoints" / "15")
+    done = run(root, "--workdir", workdir, "--num_images", 60, "--steps", "all", "--metrics", "fid")
+    assert "checkpoint 15 is passed over, it cannot be trusted" in done.stderr
+    assert "\n  15  " not in done.stdout
+
+
 def test_points_are_scored_against_their_mixture(root, tmp_path):
     config = TrainConfig(
         dataset="gaussians", generator="mlp(8, 1)", discriminator="mlp(8, 1)", batch_size=8,

@@ -1,0 +1,113 @@
+"""What an evaluation costs: of a run, of neighbours, and of Inception's features.
+
+python tests/benchmarks/evaluation.py --workdir RUN
+
+RUN is a run of configs/mnist.py. Each line but the last is of a process of its own, with its time and
+the most memory that it held; in the last, the two programs take turns in one process, with random
+weights. About 8 minutes on two cores; torch is optional.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from unittest import mock
+
+import jax
+import numpy as np
+
+from gan.models.inception import InceptionV3, tf1
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_NEIGHBOURS = """
+import numpy as np
+from gan.evaluation import neighbour_scores
+rng = np.random.default_rng(0)
+real, fake = (rng.standard_normal([10_000, 2_048], np.float32) for _ in range(2))
+print(neighbour_scores(real, fake))
+"""
+_BATCH = 32
+
+
+def main() -> None:
+    """Flags in, a few lines out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workdir", required=True, help="a run of configs/mnist.py")
+    parser.add_argument("--repeats", type=int, default=5, help="of Inception (5)")
+    flags = parser.parse_args()
+    script = str(_ROOT / "scripts" / "evaluate.py")
+    run([script, "--workdir", flags.workdir, "--num_images", "1000"])  # fills the cache
+    for count in ("10000", "50000"):
+        cost = run([script, "--workdir", flags.workdir, "--num_images", count])
+        print(f"evaluate.py, {int(count):,} images: {cost}", flush=True)
+    print(f"importing only: {run(['-c', 'import gan.trainers.evaluation'])}")
+    print(
+        f"neighbours of 10,000 x 10,000 in 2,048 features: {run(['-c', _NEIGHBOURS])}", flush=True
+    )
+    inception(flags.repeats)
+
+
+def run(arguments: list[str]) -> str:
+    """Time and memory of a Python process."""
+    begin = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{arguments} failed")
+    return f"{time.monotonic() - begin:.0f} s, {usage.ru_maxrss / 1024:,.0f} MB"
+
+
+def inception(repeats: int) -> None:
+    """Images a second through the network, resize included, in turns."""
+    images = np.random.default_rng(0).integers(0, 256, [_BATCH, 32, 32, 3]).astype(np.uint8)
+    network = InceptionV3()
+    params = network.init(jax.random.key(0), tf1(images[:1]))
+    apply = jax.jit(lambda images: network.apply(params, tf1(images)).pool)
+    sides: dict[str, Callable[[], object]] = {
+        "ours": lambda: apply(images).block_until_ready(),
+    }
+    if (other := torch_fidelity()) is not None:
+        sides["torch-fidelity's"] = lambda: other(images)
+    speeds: dict[str, list[float]] = {name: [] for name in sides}
+    for repeat in range(repeats + 1):
+        for name, side in sides.items():
+            begin = time.perf_counter()
+            side()
+            if repeat:  # the first compiles
+                speeds[name].append(_BATCH / (time.perf_counter() - begin))
+    for name, values in speeds.items():
+        print(f"Inception, {name}: {statistics.median(values):.1f} images/s", end="; ")
+        print(f"{min(values):.1f} to {max(values):.1f} of {repeats}")
+
+
+def torch_fidelity() -> Callable[[np.ndarray], object] | None:
+    """The reference's network, if it is installed."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    below = ("", ".datasets", ".io", ".models", ".transforms", ".transforms.functional", ".utils")
+    with mock.patch.dict(sys.modules, {f"torchvision{name}": mock.MagicMock() for name in below}):
+        from torch_fidelity import feature_extractor_inceptionv3 as module
+    with (
+        mock.patch.object(torch, "load"),
+        mock.patch.object(module.FeatureExtractorInceptionV3, "load_state_dict"),
+    ):
+        network = module.FeatureExtractorInceptionV3("inception", ["2048"], "random.pth")
+
+    def see(images: np.ndarray) -> object:
+        with torch.no_grad():
+            return network(torch.tensor(images.transpose(0, 3, 1, 2)))
+
+    return see
+
+
+if __name__ == "__main__":
+    main()
