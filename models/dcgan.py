@@ -88,6 +88,11 @@ class DCGANDiscriminator(nn.Module):
         _blocks(self.shape)
         super().__post_init__()
 
+    @property
+    def samplewise(self) -> bool:
+        """Whether no sample's logit depends on the others."""
+        return self.norm != "batch"
+
     @nn.compact
     def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
         """`[B, H, W, C]` in [-1, 1] to `[B]`."""

@@ -67,6 +67,11 @@ class MLPDiscriminator(nn.Module):
         check_size("depth", self.depth, 0)
         super().__post_init__()
 
+    @property
+    def samplewise(self) -> bool:
+        """Whether no sample's logit depends on the others."""
+        return True
+
     @nn.compact
     def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
         """`[B, *shape]` to `[B]`."""

@@ -9,6 +9,7 @@ from gan.games import GAMES, AdversarialGame
 from gan.losses import LOSSES
 from gan.models import DISCRIMINATORS, GENERATORS
 from gan.players import Pair, PlayerState, pairwise
+from gan.regularizers import REGULARIZERS
 
 
 def players_of(networks):
@@ -65,12 +66,89 @@ def test_each_player_gets_the_gradient_of_its_own_loss(game, batch):
         np.testing.assert_allclose(sum(jax.tree.leaves(products)), numeric, rtol=2e-2, atol=1e-3)
 
 
-def test_the_field_is_each_players_gradient(game, batch):
-    players, key = players_of(game.init(jax.random.key(0))), jax.random.key(1)
-    field = game.vector_field(players, batch, key)
+def same_field(game, players, batch, key):
+    """Whether one pass gives what each player's own pass gives."""
+    field = jax.jit(game.vector_field)(players, batch, key)
     for role in ("generator", "discriminator"):
-        alone = game.gradient(role, players, batch, key)
-        jax.tree.map(np.testing.assert_array_equal, field.of(role), alone)
+        alone = jax.jit(game.gradient, static_argnums=0)(role, players, batch, key)
+        assert jax.tree.structure(field.of(role)) == jax.tree.structure(alone)
+        scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(alone.value))
+        for ours, theirs in zip(
+            jax.tree.leaves(field.of(role)), jax.tree.leaves(alone), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize(
+    "discriminator",
+    ["dcgan(4)", "dcgan(4, norm='spectral')", "dcgan(4, norm='batch')", "mlp(8, 2)"],
+)
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_the_field_is_each_players_gradient(batch, loss, discriminator):
+    data = {"shape": (8, 8, 1), "num_classes": 3}
+    game = AdversarialGame(
+        GENERATORS.build("dcgan(width=4)", **data),
+        DISCRIMINATORS.build(discriminator, **data),
+        LOSSES.build(loss),
+        latent_dim=5,
+        shape=(8, 8, 1),
+        regularizers=(REGULARIZERS.build("r1"), REGULARIZERS.build("gradient_penalty")),
+    )
+    same_field(game, players_of(game.init(jax.random.key(0))), batch, jax.random.key(1))
+
+
+class Shifted(nn.Module):
+    """A discriminator whose logits reach far and wide."""
+
+    scale: float
+    samplewise = True
+
+    @nn.compact
+    def __call__(self, examples, labels, *, train):
+        flat = examples.reshape(len(examples), -1)
+        return self.scale * nn.Dense(1)(nn.tanh(nn.Dense(8)(flat)))[:, 0] - 0.5 * self.scale
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 5.0, 1e3])
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_where_a_derivative_is_zero_nothing_is_lost(batch, loss, scale):
+    """Beyond hinge's margin, and where a sigmoid is 0 in float32."""
+    generator = GENERATORS.build("mlp(8, 1)", shape=(8, 8, 1), num_classes=3)
+    game = AdversarialGame(
+        generator, Shifted(scale), LOSSES.build(loss), latent_dim=5, shape=(8, 8, 1)
+    )
+    players = players_of(game.init(jax.random.key(0)))
+    same_field(game, players, batch, jax.random.key(1))
+
+
+def test_one_pass_goes_back_through_the_discriminator_once(batch):
+    """The second is there for what cannot be scaled, and is not made otherwise."""
+    generator = GENERATORS.build("mlp(8, 1)", shape=(8, 8, 1), num_classes=3)
+    passes = []
+
+    class Counting(Shifted):
+        @nn.compact
+        def __call__(self, examples, labels, *, train):
+            @jax.custom_vjp
+            def watch(x):
+                return x
+
+            def count(_, dx):
+                jax.debug.callback(lambda _: passes.append(1), dx[0, 0, 0, 0])
+                return (dx,)
+
+            watch.defvjp(lambda x: (x, None), count)
+            return super().__call__(watch(examples), labels, train=train)
+
+    for scale, expected in ((1.0, 1), (1e3, 2)):
+        game = AdversarialGame(
+            generator, Counting(scale), LOSSES.build("hinge"), latent_dim=5, shape=(8, 8, 1)
+        )
+        players = players_of(game.init(jax.random.key(0)))
+        passes.clear()
+        jax.block_until_ready(jax.jit(game.vector_field)(players, batch, jax.random.key(1)))
+        jax.effects_barrier()
+        assert len(passes) == expected, scale
 
 
 def test_variables_belong_to_their_player(game, batch):

@@ -8,7 +8,7 @@ from typing import Any
 from gan.trainers.scoring import Protocol, Result
 
 _UNCERTAIN = {"kid": "kid_std", "inception_score": "inception_score_std"}
-_DIGITS = {"fid": ".3f", "kid": ".4g", "inception_score": ".3f", "modes_covered": ".0f"}
+_DIGITS = {"fid": "z.3f", "kid": ".4g", "inception_score": ".3f", "modes_covered": ".0f"}
 
 
 def read(workdir: pathlib.Path) -> list[Result]:

@@ -49,8 +49,7 @@ class Game(abc.ABC):
         (loss, (variables, metrics)), gradient = jax.value_and_grad(own_loss, has_aux=True)(
             players.of(role).params
         )
-        metrics = metrics | {f"loss/{role}": loss, f"grad_norm/{role}": optax.global_norm(gradient)}
-        return Gradient(value=gradient, loss=loss, variables=variables, metrics=metrics)
+        return measured(role, gradient, loss, variables, metrics)
 
     def vector_field(
         self, players: Pair[PlayerState], batch: Any, key: jax.Array
@@ -64,6 +63,18 @@ class Game(abc.ABC):
             generator=self.gradient("generator", players, batch, key),
             discriminator=self.gradient("discriminator", players, batch, key),
         )
+
+
+def measured(
+    role: Role,
+    value: Params,
+    loss: jax.Array,
+    variables: Variables,
+    metrics: dict[str, jax.Array],
+) -> Gradient:
+    """A player's gradient, with its loss and its norm among the metrics."""
+    metrics = metrics | {f"loss/{role}": loss, f"grad_norm/{role}": optax.global_norm(value)}
+    return Gradient(value=value, loss=loss, variables=variables, metrics=metrics)
 
 
 GAMES: Registry[Game] = Registry("game", Game)
