@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import platform
 import signal
 import sys
 import traceback
@@ -15,6 +16,7 @@ from typing import NoReturn
 from absl import logging as absl_logging
 
 from gan.errors import RunError, Stopped, UsageError
+from gan.user_cache import cache_folder
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
@@ -24,6 +26,10 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no greetings from TensorFlow,
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which only writes event files here
+    # What was compiled once is read the next time; by machine, since home folders are shared.
+    compiled = cache_folder("compiled", platform.node())
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
     signal.signal(signal.SIGTERM, _terminate)  # what is half-written is then taken away
     try:
         main(sys.argv[1:])

@@ -226,3 +226,14 @@ def test_sampling_misuse(root, finished, tmp_path, args, words):
     done = run(root, "sample.py", *args, code=2)
     for word in words:
         assert word in done.stderr.strip().splitlines()[-1]
+
+
+def test_what_was_compiled_is_kept(root, small, tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("GAN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    run(root, "train.py", "--config", small, "--workdir", tmp_path / "run")
+    kept = {path.name for path in (tmp_path / "cache" / "compiled").rglob("*-cache")}
+    assert any(name.startswith("jit_steps") for name in kept)
+    run(root, "train.py", "--config", small, "--workdir", tmp_path / "again")
+    assert {path.name for path in (tmp_path / "cache" / "compiled").rglob("*-cache")} == kept
