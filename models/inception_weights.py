@@ -64,16 +64,23 @@ def load(path: Path, cache: Path | None = None) -> Weights:
     Raises:
       UsageError: for a file that is not there, or is none of these.
     """
+    path = path.expanduser()
     _check_exists(path)
     if path.suffix == ".npz":
         return _load_npz(path)
     if path.suffix not in (".pth", ".pt"):
         raise UsageError(f"{path} is neither a .npz of `convert` nor {PUBLISHED}")
-    converted = (cache or cache_folder("inception")) / f"{PUBLISHED.removesuffix('.pth')}.npz"
+    converted = _converted(cache)
     _check_sha256(path, PUBLISHED_SHA256)
     if not converted.is_file():
         convert(path, converted, sha256=None)
     return _load_npz(converted)
+
+
+def at_hand(cache: Path | None = None) -> Path | None:
+    """The published weights in the cache: converted, else as published, else None."""
+    published = (cache or cache_folder("inception")) / PUBLISHED
+    return next((path for path in (_converted(cache), published) if path.is_file()), None)
 
 
 def convert(source: Path, destination: Path, sha256: str | None = PUBLISHED_SHA256) -> None:
@@ -121,6 +128,10 @@ def fetch(cache: Path | None = None) -> Path:
             f"elsewhere, and put it there: the file with SHA-256 {PUBLISHED_SHA256}"
         ) from error
     return place
+
+
+def _converted(cache: Path | None) -> Path:
+    return (cache or cache_folder("inception")) / f"{PUBLISHED.removesuffix('.pth')}.npz"
 
 
 def _check_exists(path: Path) -> None:

@@ -31,6 +31,12 @@ def main(argv: Sequence[str]) -> None:
     flags = parser.parse_args(argv)
     if flags.images and not flags.dataset:
         parser.error("--images needs --dataset: the real images to which they are compared")
+    of_the_other = (
+        ("steps", "num_images", "weights", "seed") if flags.images else ("dataset", "data_dir")
+    )
+    for name in of_the_other:
+        if getattr(flags, name) != parser.get_default(name):
+            parser.error(f"--{name} does not go with {'--images' if flags.images else '--workdir'}")
 
     from gan.trainers import results
     from gan.trainers.evaluation import evaluate_images, evaluate_run

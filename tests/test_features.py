@@ -6,6 +6,7 @@ import pytest
 from gan.data import DATASETS
 from gan.data.dataset import Dataset, Examples
 from gan.errors import UsageError
+from gan.models import inception_weights
 from gan.trainers import features
 from gan.trainers.features import FEATURES, data_digest
 
@@ -77,7 +78,9 @@ def test_auto_takes_inception_only_where_its_weights_are_at_hand(cache, short, m
     colour = Dataset("colour", (8, 8, 3), 2, lambda: examples)
     assert FEATURES.build("auto").extractor(colour, colour.load).name == "classifier"
     (cache / "inception").mkdir()
-    (cache / "inception" / "weights.npz").touch()
+    (cache / "inception" / ".part.abandoned").mkdir()
+    assert FEATURES.build("auto").extractor(colour, colour.load).name == "classifier"
+    (cache / "inception" / inception_weights.PUBLISHED.replace(".pth", ".npz")).touch()
     assert FEATURES.build("auto").extractor(digits(), digits().load).name == "classifier"
     with pytest.raises(ChosenError):
         FEATURES.build("auto").extractor(colour, colour.load)

@@ -109,6 +109,31 @@ def test_a_cache_that_is_cut_short_is_made_anew(photos):
     assert not list(photos.parent.glob(".photos.decoded/.decoding*"))
 
 
+def test_two_that_decode_at_once_keep_one_another_s_files(photos):
+    """What the first has open is not deleted by the second."""
+    from gan.data import cache
+
+    folder = photos.parent / "cache"
+
+    def decode():
+        if not folder.exists():  # the other one, in the middle of the first
+            cache.cached(folder, (2, 2, 1), lambda: [(np.full([2, 2, 1], 7, np.uint8), 0)])
+        yield np.full([2, 2, 1], 9, np.uint8), 0
+
+    examples = cache.cached(folder, (2, 2, 1), decode)
+    assert examples.examples.max() == 7
+    assert not list(photos.parent.glob(".decoding*"))
+
+
+def test_sixteen_bits_of_grey_become_eight(tmp_path):
+    """Pillow itself would make all but the darkest white."""
+    (tmp_path / "photos").mkdir()
+    ramp = np.linspace(0, 65_535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "photos" / "ramp.png")
+    loaded = DATASETS.build(f"images({str(tmp_path / 'photos')!r}, resolution=8)").load()
+    np.testing.assert_array_equal(loaded.examples[0, :, :, 0], ramp >> 8)
+
+
 def test_square_is_the_centre_and_keeps_its_mean():
     image = np.zeros([10, 30, 1], np.uint8)
     image[:, 10:20] = 255

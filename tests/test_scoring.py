@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import weakref
 from unittest import mock
 
 import numpy as np
@@ -89,9 +90,9 @@ def test_the_same_images_are_at_no_distance():
 
 
 def test_only_what_is_asked_for():
-    assert set(scorer(metrics=("kid",)).score(batches(images(1, 200)), {}).scores) == {
-        "kid", "kid_std",
-    }  # fmt: skip
+    """The KID of fewer images than a subset has no spread."""
+    result = scorer(metrics=("kid",)).score(batches(images(1, 200)), {})
+    assert set(result.scores) == {"kid"}
 
 
 def test_real_images_are_looked_at_once():
@@ -116,11 +117,25 @@ def test_what_differs_has_another_fingerprint():
 
 
 def test_few_images_are_warned_of(monkeypatch):
-    monkeypatch.setattr(scoring, "_PARTS", 2)
+    monkeypatch.setattr(scoring, "_FEWEST", 10)
     result = scorer(count=16).score(batches(images(1, 16)), {})
     (warning,) = result.warnings
     assert warning.startswith("16 images are too few for a covariance of 16 features: it has not")
     assert scorer(count=17).score(batches(images(1, 17)), {}).warnings == []
+
+
+def test_few_real_images_are_refused():
+    with pytest.raises(UsageError, match="noise: at least 20 real images are needed, there are 19"):
+        make_scorer(
+            Dataset("noise", (4, 4, 1), 2, lambda: Examples(images(0, 19), np.arange(19) % 2)),
+            "noise", Pixels(), 200, 0,
+        )  # fmt: skip
+
+
+def test_a_result_that_cannot_be_written_is_warned_of(tmp_path, caplog):
+    (tmp_path / "evaluations.jsonl").mkdir()
+    scorer().score(batches(images(1, 200)), {}).write(tmp_path)
+    assert "evaluations.jsonl cannot be written" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -144,9 +159,23 @@ def test_misuse():
 
 
 def test_memory_does_not_grow_with_the_number_of_images():
-    """Of the features, only the first 10,000 are kept; here, the first 50."""
+    """No more batches are alive than a chunk takes; of the features, the first are kept."""
+    alive, most = [], 0
+
+    class Counted(np.ndarray):
+        """Arrays that can be watched."""
+
+    def counted():
+        nonlocal most
+        for batch in np.split(images(2, 500), 50):
+            one = batch.copy().view(Counted)
+            alive.append(weakref.ref(one))
+            most = max(most, sum(ref() is not None for ref in alive))
+            yield one
+
     with mock.patch.object(scoring, "_KEPT", 50), mock.patch.object(scoring, "_CHUNK", 20):
-        summary = scoring._summarize(Pixels().extractor(None, None), batches(images(2, 500)), 500)
+        summary = scoring._summarize(Pixels().extractor(None, None), counted(), 500)
+    assert most <= 4
     assert summary.vectors.shape == (50, 16)
     np.testing.assert_array_equal(summary.vectors, see(images(2, 500)).vectors[:50])
     assert summary.moments.count == 500

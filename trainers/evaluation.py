@@ -18,7 +18,7 @@ from gan.trainers.features import FEATURES
 from gan.trainers.history import record
 from gan.trainers.run import Run
 from gan.trainers.sampling import Sampler, load, make_sampler, weights_names
-from gan.trainers.scoring import METRICS, Result, Scorer, make_scorer
+from gan.trainers.scoring import METRICS, Result, Scorer, make_scorer, shown
 
 
 def make_run_scorer(experiment: Experiment) -> Scorer:
@@ -36,12 +36,12 @@ def evaluate_on_the_way(
     step = int(state.step)
     try:
         result = _score(scorer, sampler, state, None)
+        if jax.process_index() == 0:
+            result.write(run.workdir)
     except Exception as error:  # noqa: BLE001 - whatever it is, the training is worth more
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         record(run.workdir, step, "evaluation_failed", f"evaluation at step {step}: {reason}")
         return {}
-    if jax.process_index() == 0:
-        result.write(run.workdir)
     return {f"eval/{name}": value for name, value in result.scores.items()}
 
 
@@ -73,20 +73,43 @@ def evaluate_run(
     workdir = pathlib.Path(workdir)
     if not workdir.is_dir():
         raise UsageError(f"--workdir={workdir}: there is no such folder")
-    maker, results = FEATURES.build(features), []
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed must be from 0 to 2**32 - 1, given {seed}")
+    maker, chosen = FEATURES.build(features), _steps(workdir, steps)
+    results: list[Result] = []
     sampler: Sampler | None = None
-    for step in _steps(workdir, steps):
-        _, experiment, state = load(workdir, step)
-        if sampler is None or sampler.experiment.config != experiment.config:
-            if weights not in (None, *(names := weights_names(experiment))):
-                raise UsageError(f"--weights={weights}: this run has {', '.join(names)}")
-            spec = experiment.config.dataset
-            scorer = make_scorer(experiment.dataset, spec, maker, num_images, seed, metrics)
-            sampler = make_sampler(experiment)
-        results.append(_score(scorer, sampler, state, weights))
-        results[-1].write(workdir)
-    _write_events(workdir, results)
+    try:
+        for step in chosen:
+            if (loaded := _load(workdir, step, only=len(chosen) == 1)) is None:
+                continue
+            experiment, state = loaded
+            if sampler is None or sampler.experiment.config != experiment.config:
+                if weights not in (None, *(names := weights_names(experiment))):
+                    raise UsageError(f"--weights={weights}: this run has {', '.join(names)}")
+                spec = experiment.config.dataset
+                scorer = make_scorer(experiment.dataset, spec, maker, num_images, seed, metrics)
+                sampler = make_sampler(experiment)
+            results.append(_score(scorer, sampler, state, weights))
+            results[-1].write(workdir)
+    finally:
+        _write_events(workdir, results)
+    if not results:
+        raise RunError(f"no checkpoint in {workdir} can be scored")
     return results
+
+
+def _load(
+    workdir: pathlib.Path, step: int | None, only: bool
+) -> tuple[Experiment, GANState] | None:
+    """A checkpoint; None for one of several that a run under way has deleted meanwhile."""
+    try:
+        _, experiment, state = load(workdir, step)
+    except (UsageError, RunError) as error:
+        if only:
+            raise
+        logging.warning("step %s is left out: %s", step, error)
+        return None
+    return experiment, state
 
 
 def evaluate_images(
@@ -113,32 +136,24 @@ def evaluate_images(
     if len(real.shape) != 3:
         raise UsageError(f"--images: images can be scored, and {dataset} has points")
     batches, count = _images(images, real.shape, data_dir)
-    scorer = make_scorer(real, dataset, FEATURES.build(features), count, 0, metrics)
-    return scorer.score(_shown(batches, count), {"images": images})
+    scorer = make_scorer(real, dataset, FEATURES.build(features), count, None, metrics)
+    return scorer.score(shown(batches, count), {"images": images})
 
 
 def _score(scorer: Scorer, sampler: Sampler, state: GANState, weights: str | None) -> Result:
     """Of samples that the scorer's protocol asks for."""
     name, protocol = weights or weights_names(sampler.experiment)[0], scorer.protocol
+    assert protocol.seed is not None
+    seed = protocol.seed
 
     def samples() -> Iterator[np.ndarray]:
-        for examples, finite in sampler.batches(state, protocol.num_fake, protocol.seed, name):
+        for examples, finite in sampler.batches(state, protocol.num_fake, seed, name):
             if not finite:
                 raise RunError(f"samples of step {int(state.step)} have values that are not finite")
             yield examples
 
     subject = {"step": int(state.step), "weights": name}
-    return scorer.score(_shown(samples(), protocol.num_fake), subject)
-
-
-def _shown(batches: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:
-    """The same batches, with a progress bar where a person looks on."""
-    from tqdm import tqdm
-
-    with tqdm(total=count, unit=" images", disable=None, leave=False) as bar:
-        for batch in batches:
-            yield batch
-            bar.update(len(batch))
+    return scorer.score(shown(samples(), protocol.num_fake), subject)
 
 
 def _steps(workdir: pathlib.Path, steps: str) -> list[int | None]:
@@ -151,8 +166,10 @@ def _steps(workdir: pathlib.Path, steps: str) -> list[int | None]:
             return [None]
         if steps in ("all", "best"):
             whole = [one for step in there if (one := _whole(checkpoints, step)) is not None]
+            if not whole:
+                raise RunError(f"no checkpoint in {workdir} can be trusted")
             return [one.step for one in whole] if steps == "all" else [_best(workdir, whole)]
-    if not steps.isdigit() or int(steps) not in there:
+    if steps not in map(str, there):
         known = ", ".join(map(str, there))
         raise UsageError(f"--steps={steps}: all, best, latest, or one of {known} is accepted")
     return [int(steps)]
@@ -185,13 +202,21 @@ def _images(
     if path.is_dir() or path.suffix == ".zip":
         one_by_one, count = pictures(path, shape[-1])
         return (image[None] for image in one_by_one), count
-    spec = f"npz({images!r})" if path.suffix == ".npz" else images
-    examples = DATASETS.build(spec, data_dir=data_dir).load().examples
-    return (examples[i : i + 256] for i in range(0, len(examples), 256)), len(examples)
+    if path.exists() and path.suffix != ".npz":
+        raise UsageError(f"--images={images}: a folder, a .zip or an .npz is accepted")
+    try:
+        spec = f"npz({images!r})" if path.suffix == ".npz" else images
+        examples = DATASETS.build(spec, data_dir=data_dir).load().examples
+    except UsageError as error:
+        raise UsageError(f"--images={images}: {error}") from error
+    order = np.random.default_rng(0).permutation(len(examples))  # they may be sorted by class
+    return (examples[order[i : i + 256]] for i in range(0, len(order), 256)), len(order)
 
 
 def _write_events(workdir: pathlib.Path, results: list[Result]) -> None:
     """For TensorBoard; what was measured in another way has another name."""
+    if not results:
+        return
     from clu import metric_writers
 
     writer = metric_writers.SummaryWriter(str(workdir))

@@ -1,5 +1,6 @@
 """From a config to the parts it names: all of them built and checked before any work is done."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -180,10 +181,18 @@ def _check_metrics(config: TrainConfig, rules: tuple[Retention, ...]) -> None:
     known |= {f"penalty/{parse(spec)[0].name}" for spec in config.regularizers}
     for metric in {rule.metric for rule in rules if isinstance(rule, Best)}:
         if metric.startswith("eval/"):
-            if not config.eval_every_steps:
+            every = config.eval_every_steps
+            if not every:
                 raise UsageError(
                     f"keep_checkpoints = {config.keep_checkpoints}: {metric} is measured only "
                     f"where eval_every_steps is not 0"
+                )
+            together = math.lcm(every, config.checkpoint_every_steps)
+            if config.num_steps % every and together > config.num_steps:
+                raise UsageError(
+                    f"keep_checkpoints = {config.keep_checkpoints}: no checkpoint is saved at a step "
+                    f"that is scored (eval_every_steps = {every}, checkpoint_every_steps = "
+                    f"{config.checkpoint_every_steps})"
                 )
         elif metric not in known:
             hint = nearest(metric, known) or f"; known: eval/..., {', '.join(sorted(known))}"

@@ -28,7 +28,7 @@ from gan.specs import Registry
 from gan.user_cache import cache_folder
 
 _STEPS, _BATCH_SIZE, _RATE = 2_500, 64, 2e-3
-_MOST_IMAGES = 60_000
+_MOST_IMAGES, _MOST_BYTES = 60_000, 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ class InceptionFeatures(Features):
     def extractor(self, dataset: Dataset, load: Callable[[], Examples]) -> Extractor:  # noqa: D102
         from gan.models import inception, inception_weights
 
-        path = pathlib.Path(self.weights) if self.weights else inception_weights.fetch()
-        weights = inception_weights.load(path)
+        path = pathlib.Path(self.weights) if self.weights else inception_weights.at_hand()
+        weights = inception_weights.load(path or inception_weights.fetch())
         network = inception.InceptionV3()
 
         def apply(params: Any, images: jax.Array) -> Seen:
@@ -135,9 +135,10 @@ class AutoFeatures(Features):
     """Inception for pictures in colour where its weights are at hand, else the classifier."""
 
     def extractor(self, dataset: Dataset, load: Callable[[], Examples]) -> Extractor:  # noqa: D102
+        from gan.models import inception_weights
+
         colour = dataset.shape[-1] == 3
-        at_hand = any(cache_folder("inception").glob("*"))
-        if dataset.num_classes < 2 or (colour and at_hand):
+        if dataset.num_classes < 2 or (colour and inception_weights.at_hand()):
             return InceptionFeatures().extractor(dataset, load)
         return ClassifierFeatures().extractor(dataset, load)
 
@@ -184,7 +185,8 @@ def _over_devices(
 
 def _train(network: Classifier, examples: Examples) -> dict[str, np.ndarray]:
     """The parameters by path, and the accuracy on the tenth of the images that it has not seen."""
-    places = np.random.default_rng(0).permutation(len(examples.labels))[:_MOST_IMAGES]
+    most = min(_MOST_IMAGES, _MOST_BYTES // examples.examples[:1].nbytes)
+    places = np.random.default_rng(0).permutation(len(examples.labels))[:most]
     held = max(1, len(places) // 10)
     held_places, places = np.sort(places[:held]), np.sort(places[held:])
     images, labels = jnp.asarray(examples.examples[places]), jnp.asarray(examples.labels[places])
@@ -208,8 +210,8 @@ def _train(network: Classifier, examples: Examples) -> dict[str, np.ndarray]:
 
     params = jax.device_get(fit(params))
     see, right = _over_devices(_apply(network), params, to_float), 0
-    for begin in range(0, held, 1_000):
-        part = held_places[begin : begin + 1_000]
+    for begin in range(0, held, 256):
+        part = held_places[begin : begin + 256]
         guesses = np.asarray(see(examples.examples[part]).logits).argmax(axis=1)
         right += int((guesses == examples.labels[part]).sum())
     accuracy = {"accuracy": np.float64(right / held)}

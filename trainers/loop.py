@@ -75,17 +75,19 @@ def train(
     with lock(workdir), Checkpoints(workdir, experiment.retention) as checkpoints:
         examples = experiment.dataset.load()
         check_indices(len(examples.labels), config.batch_size)
+        scorer = make_run_scorer(experiment) if config.eval_every_steps else None
         run = Run(experiment, workdir, checkpoints, on_optimizer_change)
         state, to_save = start(run, init_from)
         if trains := int(state.step) < config.num_steps:
-            program, state = _compile(run, state, examples)
+            program, state = _compile(run, state, examples, scorer)
             barrier("compiled")
             if jax.process_index() == 0:
                 write_config(workdir, config)
             if to_save:
                 checkpoints.save(int(state.step), state, dataclasses.asdict(config), {})
-            while int(state.step) < config.num_steps:  # again after a rollback
-                state = _train(run, program, state, profile, stop or Stop())
+            with contextlib.closing(program.feed):
+                while int(state.step) < config.num_steps:  # again after a rollback
+                    state = _train(run, program, state, profile, stop or Stop())
         checkpoints.wait()
         barrier("complete")
         saved = checkpoints.newest()
@@ -116,11 +118,12 @@ class _Program:
     reporting: ModuleType
 
 
-def _compile(run: Run, state: GANState, examples: Examples) -> tuple[_Program, GANState]:
+def _compile(
+    run: Run, state: GANState, examples: Examples, scorer: Scorer | None
+) -> tuple[_Program, GANState]:
     experiment = run.experiment
     logging.info("%s", _overview(experiment))
     feed = experiment.feed(examples)
-    scorer = make_run_scorer(experiment) if experiment.config.eval_every_steps else None
     train_step, sampler = make_train_step(experiment), make_sampler(experiment)
     begin = time.monotonic()
     with futures.ThreadPoolExecutor(1) as pool:  # importing CLU's writers takes some seconds

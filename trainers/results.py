@@ -64,7 +64,7 @@ def table(results: list[Result], now: list[Result]) -> str:
 
 
 def _number(scores: dict[str, float], name: str) -> str:
-    if name not in scores:
+    if scores.get(name) is None:
         return "-"
     text = f"{scores[name]:{_DIGITS.get(name, '.4f')}}"
     if (spread := _UNCERTAIN.get(name)) in scores:
@@ -83,11 +83,12 @@ def _line(row: list[str], rows: list[list[str]]) -> str:
 
 def _said(protocol: Protocol) -> str:
     """All of it, in a line."""
+    drawn = "" if protocol.seed is None else f", latents of seed {protocol.seed}"
     if protocol.features == "points":
-        return f"{protocol.num_fake:,} points against {protocol.dataset}; latents of seed {protocol.seed}"
+        return f"{protocol.num_fake:,} points against {protocol.dataset}{drawn}"
     return (
         f"{protocol.features} {protocol.features_digest[:8]}, resize {protocol.resize}; "
-        f"{protocol.num_fake:,} images as {protocol.quantisation}, latents of seed {protocol.seed}; "
+        f"{protocol.num_fake:,} images as {protocol.quantisation}{drawn}; "
         f"{protocol.num_real:,} real ones, {protocol.dataset} {protocol.data_digest[:8]}; "
         f"KID and neighbours of {protocol.num_pairs:,}"
     )
@@ -97,7 +98,7 @@ def _difference(other: Protocol, protocol: Protocol) -> str:
     """In what another protocol is another."""
     fields = dataclasses.asdict(other)
     return ", ".join(
-        f"{name} = {str(value)[:12]}"
+        f"{name} = {str(value)[:40]}"
         for name, value in fields.items()
         if value != getattr(protocol, name)
     )

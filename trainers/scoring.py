@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
 import time
 from collections.abc import Iterable, Iterator
@@ -38,6 +39,7 @@ from gan.user_cache import cache_folder
 METRICS = ("fid", "kid", "is", "prdc")
 _KEPT = 10_000  # features for what looks at pairs of images
 _PARTS = 10  # of the Inception Score
+_FEWEST = 20
 _CHUNK = 1_024  # images between two updates of the sums
 
 
@@ -55,7 +57,7 @@ class Protocol:
       num_fake: How many samples.
       num_pairs: Of how many real and how many fake ones KID, precision and the like are.
       quantisation: Of the samples, before they are looked at.
-      seed: Of the latents.
+      seed: Of the latents; None for images that were there.
     """
 
     features: str
@@ -67,7 +69,7 @@ class Protocol:
     num_fake: int
     num_pairs: int
     quantisation: str
-    seed: int
+    seed: int | None
 
     @property
     def fingerprint(self) -> str:
@@ -93,14 +95,20 @@ class Result:
     warnings: list[str]
 
     def write(self, workdir: pathlib.Path) -> None:
-        """Appends it to the folder's `evaluations.jsonl`."""
+        """Appends it to the folder's `evaluations.jsonl`; warns where that cannot be."""
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "fingerprint": self.protocol.fingerprint,
             **dataclasses.asdict(self),
         }
-        with (workdir / "evaluations.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        line["scores"] = {  # JSON has no infinity and no NaN
+            name: value if math.isfinite(value) else None for name, value in self.scores.items()
+        }
+        try:
+            with (workdir / "evaluations.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            logging.warning("%s cannot be written: %s", workdir / "evaluations.jsonl", error)
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,7 @@ class Scorer(Interface):
 class PointScorer:
     """Scores points against the mixture from which the data were drawn."""
 
-    def __init__(self, dataset: Dataset, spec: str, num_fake: int, seed: int):
+    def __init__(self, dataset: Dataset, spec: str, num_fake: int, seed: int | None):
         self.shape = dataset.shape
         self._mixture = dataset.mixture
         self.protocol = Protocol(
@@ -170,10 +178,15 @@ class ImageScorer:
         spec: str,
         features: Features,
         num_fake: int,
-        seed: int,
+        seed: int | None,
         metrics: tuple[str, ...],
     ):
         examples = dataset.load()
+        if len(examples.labels) < _FEWEST:
+            raise UsageError(
+                f"{spec}: at least {_FEWEST} real images are needed, there are "
+                f"{len(examples.labels)}"
+            )
         self.shape, self._metrics = dataset.shape, metrics
         self.extractor = features.extractor(dataset, dataset.load)
         self.protocol = Protocol(
@@ -204,7 +217,9 @@ class ImageScorer:
             scores["fid"] = frechet_distance(real.moments, fake.moments)
         if "kid" in self._metrics:
             kid = kernel_distance(real.vectors[:pairs], fake.vectors[:pairs])
-            scores["kid"], scores["kid_std"] = kid
+            scores |= dict(zip(("kid", "kid_std"), kid, strict=True))
+            if math.isnan(scores["kid_std"]):
+                del scores["kid_std"]
         if "is" in self._metrics:
             mean, std = inception_score(fake.parts)
             scores["inception_score"], scores["inception_score_std"] = mean, std
@@ -236,7 +251,7 @@ def make_scorer(
     spec: str,
     features: Features,
     num_fake: int,
-    seed: int,
+    seed: int | None,
     metrics: tuple[str, ...] = METRICS,
 ) -> Scorer:
     """The scorer for samples that should be like a dataset's.
@@ -246,15 +261,15 @@ def make_scorer(
       spec: What names it.
       features: In which images are compared.
       num_fake: How many samples will be scored at a time.
-      seed: Of the latents from which they are drawn.
+      seed: Of the latents from which they are drawn, if they are.
       metrics: Of `METRICS`; for images.
 
     Raises:
       UsageError: for an unknown metric, too few samples, or features that these data cannot have.
     """
     check_metrics(metrics)
-    if num_fake < 2 * _PARTS:
-        raise UsageError(f"at least {2 * _PARTS} samples can be scored, given {num_fake}")
+    if num_fake < _FEWEST:
+        raise UsageError(f"at least {_FEWEST} samples can be scored, given {num_fake}")
     if dataset.mixture is not None:
         return PointScorer(dataset, spec, num_fake, seed)
     return ImageScorer(dataset, spec, features, num_fake, seed, metrics)
@@ -280,10 +295,20 @@ def _real_summary(extractor: Extractor, examples: Examples, digest: str) -> Summ
     logging.info("looking at %s real images, once", f"{count:,}")
     order = np.random.default_rng(0).permutation(count)
     batches = (examples.examples[order[i : i + _CHUNK]] for i in range(0, count, _CHUNK))
-    summary = _summarize(extractor, batches, count)
+    summary = _summarize(extractor, shown(batches, count), count)
     arrays = dataclasses.asdict(summary.moments) | {"vectors": summary.vectors}
     write_arrays(path, arrays)
     return summary
+
+
+def shown(batches: Iterable[np.ndarray], count: int) -> Iterator[np.ndarray]:
+    """The same batches, with a progress bar where a person looks on."""
+    from tqdm import tqdm
+
+    with tqdm(total=count, unit=" images", disable=None, leave=False) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch))
 
 
 def _summarize(extractor: Extractor, batches: Iterable[np.ndarray], count: int) -> Summary:

@@ -37,9 +37,11 @@ def cached(
         examples = _read(beside)
         assert examples is not None
         if beside.parent.parent == folder.parent:
+            if (faster := _read(folder)) is not None:  # another process's: it may have it open
+                return faster
             logging.info("decoded %d images, once; they are kept in %s", len(examples[1]), folder)
             shutil.rmtree(folder, ignore_errors=True)  # damaged: else it would have been read
-            with contextlib.suppress(OSError):  # another process was faster
+            with contextlib.suppress(OSError):  # two were as fast
                 os.rename(beside, folder)
     return examples  # mapped files stay, whatever becomes of their names
 

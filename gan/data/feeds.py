@@ -35,6 +35,9 @@ class Feed(Protocol):
     def at(self, seed: int, step: int) -> Supply:
         """The data of the steps from `step` on, for the batches of this seed."""
 
+    def close(self) -> None:
+        """Ends what works in the background."""
+
 
 class Whole:
     """Everything is on the devices from the start, and nothing comes from the host any more.
@@ -69,6 +72,9 @@ class Whole:
         """The whole dataset."""
         return self._supply
 
+    def close(self) -> None:
+        """Nothing: nothing works in the background."""
+
 
 class Stream:
     """Grain reads the batches of the next steps while the devices are busy with these.
@@ -96,8 +102,7 @@ class Stream:
         """The block of batches in which these steps are; another is read if it has to be."""
         old_seed, first = self._place
         if self._block is None or seed != old_seed or not first <= step <= first + self._num_steps:
-            if self._blocks is not None:
-                self._blocks.close()
+            self.close()
             self._blocks = self._read(seed, step)
             first = step - self._num_steps
         if step == first + self._num_steps:
@@ -105,6 +110,12 @@ class Stream:
         self._place = (seed, first)
         assert self._block is not None
         return Supply(self._block, first + self._num_steps - step)
+
+    def close(self) -> None:
+        """Ends the reading ahead; it starts again when it is asked for data."""
+        if self._blocks is not None:
+            self._blocks.close()
+        self._blocks = self._block = None
 
     def _read(self, seed: int, step: int) -> Any:
         """Blocks from a step on, some of them ahead."""
@@ -165,12 +176,19 @@ class _Blocks:
     def __getitem__(self, record: int) -> _Read:
         first = self.first + record * self.count
         # Not where the steps are made: there it would wait for them.
-        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        with jax.default_device(_host()):
             places = indices_of(
                 len(self.examples.labels), self.batch_size, self.seed, first, self.count
             )
         mine = np.asarray(places)[:, self.rows]  # [K, rows]
         return _Read(np.asarray(self.examples.examples[mine]), self.examples.labels[mine], first)
+
+
+def _host() -> jax.Device | None:
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS leaves it out
+        return None
 
 
 def _local_rows(split: NamedSharding, batch_size: int) -> slice:

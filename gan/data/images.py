@@ -6,6 +6,7 @@ import io
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -76,7 +77,7 @@ def npz(path: str) -> Dataset:
     try:
         with np.load(root, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"{root} is no .npz of plain arrays: {error}") from error
     if "images" not in found:
         raise UsageError(f"{root}: no array 'images' is there; found: {', '.join(found) or 'none'}")
@@ -109,6 +110,8 @@ def npz(path: str) -> Dataset:
 def pictures(root: pathlib.Path, channels: int) -> tuple[Iterator[np.ndarray], int]:
     """Every picture of a folder or zip as it is, uint8 `[H, W, channels]`, and how many there are.
 
+    They come in an order of chance, but always the same: folders may be sorted by class.
+
     Raises:
       UsageError: where there is none; while they are read, for one that cannot be.
     """
@@ -117,7 +120,8 @@ def pictures(root: pathlib.Path, channels: int) -> tuple[Iterator[np.ndarray], i
         raise UsageError(f"{root}: no picture is there ({', '.join(_SUFFIXES)} are read)")
 
     def read() -> Iterator[np.ndarray]:
-        for name, content in files:
+        for place in np.random.default_rng(0).permutation(len(files)):
+            name, content = files[place]
             try:
                 yield _pixels(content(), channels)
             except Exception as error:  # whatever a file may hold
@@ -190,6 +194,8 @@ def _pixels(content: bytes, channels: int) -> np.ndarray:
 
     with Image.open(io.BytesIO(content)) as picture:
         upright = ImageOps.exif_transpose(picture)
+        if upright.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
+            upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
         pixels = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
 

@@ -1,5 +1,6 @@
 """Makes a dataset ready through TFDS's own builder: from the network, or from files that lie here."""
 
+import contextlib
 import gzip
 import hashlib
 import pathlib
@@ -61,9 +62,17 @@ def prepare(name: str, data_dir: str | None = None, raw_dir: str | None = None) 
             _build(builder, downloads)
     except BaseException:
         if not existed:
-            shutil.rmtree(root, ignore_errors=True)
+            _remove_empty(root)
         raise
     return place
+
+
+def _remove_empty(root: pathlib.Path) -> None:
+    """Removes folders in which there is nothing; another preparation may be at work there."""
+    for folder in sorted([root, *root.rglob("*")], reverse=True):
+        if folder.is_dir():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _build(builder: Any, downloads: str) -> None:

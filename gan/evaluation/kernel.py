@@ -1,5 +1,7 @@
 """The kernel distance of two sets of vectors: on Inception's, the KID."""
 
+import math
+
 import numpy as np
 
 
@@ -22,9 +24,12 @@ def kernel_distance(
       seed: Of the subsets.
 
     Returns:
-      The mean over the subsets, which may be negative, and their standard deviation.
+      The mean over the subsets, which may be negative, and their standard deviation; NaN where each
+      would be all there is.
     """
     size = min(subset_size, len(real), len(fake))
+    if size == len(real) == len(fake):
+        return _discrepancy(real.astype(np.float64), fake.astype(np.float64)), math.nan
     rng = np.random.default_rng(seed)
     estimates = [
         _discrepancy(
