@@ -24,6 +24,14 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs torch is kept out of the other tests' processes."""
+    for item in items:
+        if "torch_fidelity" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.reference)
+
+
 @pytest.fixture
 def x64():
     """Double precision, for what is held to a closed form."""
