@@ -67,6 +67,19 @@ def first_shard(leaf):
     return leaf.addressable_shards[0].data
 
 
+def test_a_best_that_is_never_saved_is_refused():
+    """Scored at 15, 30, ..., saved at 10, 20, ...: together only at 30."""
+    parts = {
+        "dataset": "gaussians", "generator": "mlp(8, 1)", "discriminator": "mlp(8, 1)",
+        "keep_checkpoints": ("best('eval/kl_to_uniform')",), "eval_every_steps": 15,
+        "checkpoint_every_steps": 10,
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="no checkpoint is saved at a step that is scored"):
+        build(TrainConfig(num_steps=25, **parts))
+    for num_steps in (40, 15, 5):  # the last is saved too; a short trial is not scored at all
+        build(TrainConfig(num_steps=num_steps, **parts))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -188,7 +188,7 @@ def _check_metrics(config: TrainConfig, rules: tuple[Retention, ...]) -> None:
                     f"where eval_every_steps is not 0"
                 )
             together = math.lcm(every, config.checkpoint_every_steps)
-            if config.num_steps % every and together > config.num_steps:
+            if every <= config.num_steps < together and config.num_steps % every:
                 raise UsageError(
                     f"keep_checkpoints = {config.keep_checkpoints}: no checkpoint is saved at a step "
                     f"that is scored (eval_every_steps = {every}, checkpoint_every_steps = "
