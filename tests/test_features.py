@@ -1,5 +1,7 @@
 """The classifier whose features images are compared in, and which network is taken."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,7 @@ def digits():
 
 
 def test_the_classifier_reads_digits_that_it_has_not_seen(cache):
-    extractor = FEATURES.build("classifier").extractor(digits(), digits().load)
+    extractor = FEATURES.build("classifier").extractor(digits())
     examples, labels = digits().load()
     seen = extractor.see(examples[:500])
     assert seen.vectors.shape == (500, 128)
@@ -37,10 +39,10 @@ def test_the_classifier_reads_digits_that_it_has_not_seen(cache):
 
 
 def test_it_is_trained_once_and_again_for_other_data(cache, short, monkeypatch):
-    first = FEATURES.build("classifier").extractor(digits(), digits().load)
+    first = FEATURES.build("classifier").extractor(digits())
     with monkeypatch.context() as patch:
         patch.setattr(features, "_train", lambda *args: pytest.fail("trained again"))
-        again = FEATURES.build("classifier").extractor(digits(), digits().load)
+        again = FEATURES.build("classifier").extractor(digits())
         assert again.digest == first.digest
         images = digits().load().examples[:3]
         np.testing.assert_array_equal(again.see(images).vectors, first.see(images).vectors)
@@ -49,21 +51,23 @@ def test_it_is_trained_once_and_again_for_other_data(cache, short, monkeypatch):
             np.where(np.arange(1_797)[:, None, None, None] == 9, 7, examples), labels
         )
         with pytest.raises(pytest.fail.Exception, match="trained again"):
-            FEATURES.build("classifier").extractor(digits(), lambda: changed)
+            FEATURES.build("classifier").extractor(
+                dataclasses.replace(digits(), load=lambda: changed)
+            )
 
 
 def test_a_spoilt_cache_is_made_anew(cache, short):
-    first = FEATURES.build("classifier").extractor(digits(), digits().load)
+    first = FEATURES.build("classifier").extractor(digits())
     (path,) = (cache / "classifiers").glob("*.npz")
     path.write_bytes(path.read_bytes()[:1_000])
-    again = FEATURES.build("classifier").extractor(digits(), digits().load)
+    again = FEATURES.build("classifier").extractor(digits())
     assert again.digest == first.digest
 
 
 def test_without_classes_there_is_nothing_to_learn(cache):
     photos = Dataset("photos", (8, 8, 3), 1, lambda: pytest.fail("read"))
     with pytest.raises(UsageError, match="photos has no classes to learn; 'inception' needs none"):
-        FEATURES.build("classifier").extractor(photos, photos.load)
+        FEATURES.build("classifier").extractor(photos)
 
 
 def test_auto_takes_inception_only_where_its_weights_are_at_hand(cache, short, monkeypatch):
@@ -76,14 +80,14 @@ def test_auto_takes_inception_only_where_its_weights_are_at_hand(cache, short, m
     monkeypatch.setattr(features.InceptionFeatures, "extractor", chosen)
     examples = Examples(np.zeros([100, 8, 8, 3], np.uint8), np.arange(100, dtype=np.int32) % 2)
     colour = Dataset("colour", (8, 8, 3), 2, lambda: examples)
-    assert FEATURES.build("auto").extractor(colour, colour.load).name == "classifier"
+    assert FEATURES.build("auto").extractor(colour).name == "classifier"
     (cache / "inception").mkdir()
     (cache / "inception" / ".part.abandoned").mkdir()
-    assert FEATURES.build("auto").extractor(colour, colour.load).name == "classifier"
+    assert FEATURES.build("auto").extractor(colour).name == "classifier"
     (cache / "inception" / inception_weights.PUBLISHED.replace(".pth", ".npz")).touch()
-    assert FEATURES.build("auto").extractor(digits(), digits().load).name == "classifier"
+    assert FEATURES.build("auto").extractor(digits()).name == "classifier"
     with pytest.raises(ChosenError):
-        FEATURES.build("auto").extractor(colour, colour.load)
+        FEATURES.build("auto").extractor(colour)
 
 
 def test_the_digest_is_of_every_value(cache):

@@ -29,7 +29,7 @@ def see(images):
 class Pixels(Features):
     looked_at = 0
 
-    def extractor(self, dataset, load):
+    def extractor(self, dataset):
         def counted(images):
             Pixels.looked_at += len(images)
             return see(images)
@@ -174,7 +174,7 @@ def test_memory_does_not_grow_with_the_number_of_images():
             yield one
 
     with mock.patch.object(scoring, "_KEPT", 50), mock.patch.object(scoring, "_CHUNK", 20):
-        summary = scoring._summarize(Pixels().extractor(None, None), counted(), 500)
+        summary = scoring._summarize(Pixels().extractor(None), counted(), 500)
     assert most <= 4
     assert summary.vectors.shape == (50, 16)
     np.testing.assert_array_equal(summary.vectors, see(images(2, 500)).vectors[:50])

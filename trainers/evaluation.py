@@ -209,7 +209,8 @@ def _images(
         examples = DATASETS.build(spec, data_dir=data_dir).load().examples
     except UsageError as error:
         raise UsageError(f"--images={images}: {error}") from error
-    order = np.random.default_rng(0).permutation(len(examples))  # they may be sorted by class
+    # They may be sorted by class; and if they are the real ones, not the same come first.
+    order = np.random.default_rng(1).permutation(len(examples))
     return (examples[order[i : i + 256]] for i in range(0, len(order), 256)), len(order)
 
 

@@ -56,12 +56,11 @@ class Features(abc.ABC):
     """Where the features come from."""
 
     @abc.abstractmethod
-    def extractor(self, dataset: Dataset, load: Callable[[], Examples]) -> Extractor:
+    def extractor(self, dataset: Dataset) -> Extractor:
         """The network for images like those of a dataset.
 
         Args:
           dataset: Of images.
-          load: Reads it.
 
         Raises:
           UsageError: where this dataset will not do, or weights are not there.
@@ -76,13 +75,13 @@ FEATURES: Registry[Features] = Registry("features", Features)
 class ClassifierFeatures(Features):
     """A small network that is trained on the dataset's own labels, once, in about a minute."""
 
-    def extractor(self, dataset: Dataset, load: Callable[[], Examples]) -> Extractor:  # noqa: D102
+    def extractor(self, dataset: Dataset) -> Extractor:  # noqa: D102
         if dataset.num_classes < 2:
             raise UsageError(
                 f"features = 'classifier': {dataset.name} has no classes to learn; 'inception' needs "
                 f"none"
             )
-        examples = load()
+        examples = dataset.load()
         network = Classifier(dataset.num_classes)
         made_of = (data_digest(examples), _shapes(network, dataset), _STEPS, _BATCH_SIZE, _RATE)
         key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
@@ -114,7 +113,7 @@ class InceptionFeatures(Features):
     weights: str | None = None
     resize: Literal["tf1", "pytorch", "clean"] = "tf1"
 
-    def extractor(self, dataset: Dataset, load: Callable[[], Examples]) -> Extractor:  # noqa: D102
+    def extractor(self, dataset: Dataset) -> Extractor:  # noqa: D102
         from gan.models import inception, inception_weights
 
         path = pathlib.Path(self.weights) if self.weights else inception_weights.at_hand()
@@ -134,13 +133,13 @@ class InceptionFeatures(Features):
 class AutoFeatures(Features):
     """Inception for pictures in colour where its weights are at hand, else the classifier."""
 
-    def extractor(self, dataset: Dataset, load: Callable[[], Examples]) -> Extractor:  # noqa: D102
+    def extractor(self, dataset: Dataset) -> Extractor:  # noqa: D102
         from gan.models import inception_weights
 
         colour = dataset.shape[-1] == 3
         if dataset.num_classes < 2 or (colour and inception_weights.at_hand()):
-            return InceptionFeatures().extractor(dataset, load)
-        return ClassifierFeatures().extractor(dataset, load)
+            return InceptionFeatures().extractor(dataset)
+        return ClassifierFeatures().extractor(dataset)
 
 
 def data_digest(examples: Examples) -> str:

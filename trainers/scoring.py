@@ -165,7 +165,6 @@ class ImageScorer:
     Args:
       dataset: The real images.
       spec: What names it.
-      load: Reads it.
       features: In which they are compared.
       num_fake: How many images will be scored at a time.
       seed: Of the latents from which they are drawn.
@@ -188,7 +187,7 @@ class ImageScorer:
                 f"{len(examples.labels)}"
             )
         self.shape, self._metrics = dataset.shape, metrics
-        self.extractor = features.extractor(dataset, dataset.load)
+        self.extractor = features.extractor(dataset)
         self.protocol = Protocol(
             features=self.extractor.name,
             features_digest=self.extractor.digest,

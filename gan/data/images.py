@@ -120,7 +120,7 @@ def pictures(root: pathlib.Path, channels: int) -> tuple[Iterator[np.ndarray], i
         raise UsageError(f"{root}: no picture is there ({', '.join(_SUFFIXES)} are read)")
 
     def read() -> Iterator[np.ndarray]:
-        for place in np.random.default_rng(0).permutation(len(files)):
+        for place in np.random.default_rng(1).permutation(len(files)):
             name, content = files[place]
             try:
                 yield _pixels(content(), channels)

@@ -137,6 +137,16 @@ def test_the_order_of_images_does_not_matter(root, cache, tmp_path):
     assert float(out.stdout.splitlines()[1].split()[1]) > 9
 
 
+def test_the_real_images_are_not_compared_with_the_very_same(cache, monkeypatch):
+    """Where only the first are looked at, scored against themselves they are others."""
+    from gan.trainers import scoring
+    from gan.trainers.evaluation import evaluate_images
+
+    monkeypatch.setattr(scoring, "_KEPT", 300)
+    scores = evaluate_images("digits", "digits", metrics=("prdc",)).scores
+    assert 0.5 < scores["precision"] < 1
+
+
 def test_where_every_checkpoint_is_damaged(root, workdir):
     for path in workdir.glob("checkpoints/*/manifest.json"):
         path.write_text("{")
