@@ -175,27 +175,40 @@ class Conv(nn.Module):
       kernel_size: (h, w).
       strides: Along H and W.
       padding: Zeros before and after along H and W, or `"SAME"`.
+      feature_group_count: Groups of channels that do not see each other.
       use_bias: Whether a bias is added.
-      kernel_init: Initialiser of `kernel`, `[h, w, C, C']`.
+      kernel_init: Initialiser of `kernel`, `[h, w, C / groups, C']`.
     """
 
     features: int
     kernel_size: Size
     strides: Size = (1, 1)
     padding: str | Sequence[Size] = "SAME"
+    feature_group_count: int = 1
     use_bias: bool = True
     kernel_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[N, H, W, C]` to `[N, H', W', C']`."""
-        shape = (*self.kernel_size, x.shape[-1], self.features)
+        groups = self.feature_group_count
+        shape = (*self.kernel_size, x.shape[-1] // groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         image = (x.shape[1], x.shape[2])
         padding = self.padding
         if isinstance(padding, str):
             padding = lax.padtype_to_pads(image, self.kernel_size, self.strides, padding)
         pads = tuple((int(low), int(high)) for low, high in padding)
+        if groups != 1:
+            y = lax.conv_general_dilated(
+                x,
+                kernel,
+                self.strides,
+                pads,
+                dimension_numbers=_LAYOUT,
+                feature_group_count=groups,
+            )
+            return _with_bias(self, y)
         geometry = Geometry(image, self.kernel_size, self.strides, pads)  # type: ignore[arg-type]
         return _with_bias(self, convolve(geometry, x, kernel))
 
