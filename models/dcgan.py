@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gan.models.layers import Conv, ConvTranspose
-from gan.models.registry import DISCRIMINATORS, GENERATORS, check_size
+from gan.models.registry import DISCRIMINATORS, GENERATORS, check_size, halvings
 
 _init = nn.initializers.normal(0.02)
 _MAX_WIDENING = 8
@@ -36,7 +36,7 @@ class DCGANGenerator(nn.Module):
 
     def __post_init__(self) -> None:
         check_size("width", self.width, 1)
-        _blocks(self.shape)
+        halvings(self.shape)
         super().__post_init__()
 
     @nn.compact
@@ -48,7 +48,7 @@ class DCGANGenerator(nn.Module):
                 x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
             return nn.relu(x)
 
-        blocks = _blocks(self.shape)
+        blocks = halvings(self.shape)
         base = self.shape[0] >> blocks
         channels = _channels(self.width, blocks)
         bias = not self.batch_norm  # batch normalisation brings its own
@@ -85,7 +85,7 @@ class DCGANDiscriminator(nn.Module):
 
     def __post_init__(self) -> None:
         check_size("width", self.width, 1)
-        _blocks(self.shape)
+        halvings(self.shape)
         super().__post_init__()
 
     @property
@@ -103,7 +103,7 @@ class DCGANDiscriminator(nn.Module):
             return module(x)
 
         x = examples
-        for i, features in enumerate(_channels(self.width, _blocks(self.shape))):
+        for i, features in enumerate(_channels(self.width, halvings(self.shape))):
             normalised = self.norm == "batch" and i > 0
             conv = Conv(
                 features,
@@ -123,16 +123,6 @@ class DCGANDiscriminator(nn.Module):
             embedding = nn.Embed(self.num_classes, flat.shape[-1], embedding_init=_init)(labels)
             logits += jnp.sum(embedding * flat, axis=-1)
         return logits
-
-
-def _blocks(shape: tuple[int, ...]) -> int:
-    """How often the resolution is halved."""
-    halvings = {28: 2} | {4 * 2**i: i for i in range(1, 9)}
-    if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in halvings:
-        sizes = ", ".join(map(str, sorted(halvings)))
-        data = " x ".join(map(str, shape))
-        raise ValueError(f"makes square images of {sizes} pixels; one example here is {data}")
-    return halvings[shape[0]]
 
 
 def _channels(width: int, blocks: int) -> list[int]:

@@ -19,6 +19,20 @@ def check_size(name: str, value: int, least: int) -> None:
         raise ValueError(f"{name} must be at least {least}, given {value}")
 
 
+def halvings(shape: tuple[int, ...]) -> int:
+    """How often an image can be halved, down to 4x4 (7x7 for 28).
+
+    Raises:
+      ValueError: where an example of this shape is no image of such a size.
+    """
+    sizes = {28: 2} | {4 * 2**i: i for i in range(1, 9)}
+    if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in sizes:
+        accepted = ", ".join(map(str, sorted(sizes)))
+        data = " x ".join(map(str, shape))
+        raise ValueError(f"makes square images of {accepted} pixels; one example here is {data}")
+    return sizes[shape[0]]
+
+
 GENERATORS: Registry[nn.Module] = Registry("generator", nn.Module, context=("shape", "num_classes"))
 DISCRIMINATORS: Registry[nn.Module] = Registry(
     "discriminator", nn.Module, context=("shape", "num_classes")
