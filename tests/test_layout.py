@@ -60,7 +60,7 @@ def test_every_module_has_its_test(root):
         "game": "games", "adversarial": "games", "quadratic": "dynamics", "dirac": "play", "theory": "dynamics", "game_report": "games_script",
         "compare": "compare_script", "dataset": "datasets",
         "digits": "datasets", "gaussians": "datasets", "dcgan": "networks",
-        "mlp": "networks", "registry": "networks", "state": "experiment", "loop": "train_script",
+        "mlp": "networks", "resnet": "networks", "r3gan": "networks", "registry": "networks", "state": "experiment", "loop": "train_script",
         "sampling": "train_script", "cli": "train_script", "catalog": "train_script",
         "sharding": "train_step", "nonfinite": "health", "run": "start", "manifests": "checkpoints",
         "cache": "tfds", "pixels": "images", "preview": "prepare_script", "published": "prepare", "user_cache": "features", "classifier": "features", "frechet": "evaluation", "kernel": "evaluation", "marginals": "evaluation", "mixtures": "evaluation", "neighbours": "evaluation", "vendi": "evaluation", "inception_weights": "inception", "results": "evaluate_script",

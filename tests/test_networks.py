@@ -1,10 +1,13 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from gan.errors import UsageError
-from gan.models import DISCRIMINATORS, GENERATORS
+from gan.models import DISCRIMINATORS, GENERATORS, r3gan
 
 
 def run(registry, spec, shape, inputs, labels, train=True):
@@ -28,6 +31,16 @@ def test_dcgan_makes_and_judges_every_size(shape, conditional):
     assert logits.shape == (3,)
 
 
+@pytest.mark.parametrize("name", ["resnet", "r3gan"])
+@pytest.mark.parametrize("size", [8, 16, 28, 32, 64, 128])
+def test_residual_networks_make_and_judge_every_size(name, size):
+    spec, shape = f"{name}(width=16, conditional=True)", (size, size, 3)
+    images = jax.eval_shape(lambda z: run(GENERATORS, spec, shape, z, LABELS)[0], LATENTS)
+    assert images.shape == (3, *shape)
+    logits = jax.eval_shape(lambda x: run(DISCRIMINATORS, spec, shape, x, LABELS)[0], images)
+    assert logits.shape == (3,)
+
+
 @pytest.mark.parametrize("shape", [(2,), (8, 8, 1)])
 def test_mlp_makes_and_judges_points_and_images(shape):
     examples, _ = run(GENERATORS, "mlp(width=8, depth=1)", shape, LATENTS, LABELS)
@@ -35,28 +48,45 @@ def test_mlp_makes_and_judges_points_and_images(shape):
     assert run(DISCRIMINATORS, "mlp(width=8, depth=1)", shape, examples, LABELS)[0].shape == (3,)
 
 
-@pytest.mark.parametrize("name", ["dcgan", "mlp"])
+@pytest.mark.parametrize("name", ["dcgan", "mlp", "resnet", "r3gan"])
 @pytest.mark.parametrize("conditional", [False, True])
 def test_only_a_conditional_network_looks_at_the_labels(name, conditional):
     others = (LABELS + 1) % 10
-    spec = f"{name}(width=4, conditional={conditional})"
+    spec = f"{name}(width=8, conditional={conditional})"
     for registry, inputs in ((GENERATORS, LATENTS), (DISCRIMINATORS, jnp.ones([3, 8, 8, 1]))):
-        one, other = (run(registry, spec, (8, 8, 1), inputs, y)[0] for y in (LABELS, others))
+        module = registry.build(spec, shape=(8, 8, 1), num_classes=10)
+        variables = module.init(jax.random.key(0), inputs, LABELS, train=True)
+        # At first the scales of a conditional batch normalisation are the same for all classes.
+        moved = jax.tree.map(
+            lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), variables
+        )
+        one, other = (module.apply(moved, inputs, y, train=False) for y in (LABELS, others))
         assert bool(jnp.any(one != other)) is conditional
 
 
 @pytest.mark.parametrize(
     "shape", [(4, 4, 1), (12, 12, 1), (27, 27, 1), (8, 16, 1), (2,), (56, 56, 3)]
 )
-def test_dcgan_refuses_other_sizes(shape):
+@pytest.mark.parametrize("name", ["dcgan", "resnet", "r3gan"])
+def test_other_sizes_are_refused(name, shape):
     for registry in (GENERATORS, DISCRIMINATORS):
         with pytest.raises(UsageError, match="makes square images of 8, 16, 28, 32, 64"):
-            registry.build("dcgan", shape=shape, num_classes=10)
+            registry.build(name, shape=shape, num_classes=10)
 
 
 @pytest.mark.parametrize(
     ("spec", "words"),
-    [("dcgan(0)", "width must be at least 1"), ("mlp(-1)", "width"), ("mlp(4, -1)", "depth")],
+    [
+        ("dcgan(0)", "width must be at least 1"),
+        ("mlp(-1)", "width"),
+        ("mlp(4, -1)", "depth"),
+        ("resnet(0)", "width must be at least 1"),
+        ("r3gan(0)", "width must be at least 1"),
+        ("r3gan(blocks=0)", "blocks must be at least 1"),
+        ("r3gan(cardinality=0)", "cardinality must be at least 1"),
+        ("r3gan(expansion=0)", "expansion must be at least 1"),
+        ("r3gan(12, cardinality=16)", r"cardinality must divide width \* expansion = 24, given 16"),
+    ],
 )
 def test_sizes_that_mean_nothing(spec, words):
     for registry in (GENERATORS, DISCRIMINATORS):
@@ -93,8 +123,82 @@ def test_spectral_norm_bounds_the_lipschitz_constant():
     np.testing.assert_allclose(sigma[0], np.linalg.norm(kernel, 2), rtol=1e-3)
 
 
-def test_a_discriminator_without_batch_norm_judges_each_sample_alone():
-    images = jax.random.normal(jax.random.key(2), [3, 16, 16, 1])
-    together, _ = run(DISCRIMINATORS, "dcgan(4)", (16, 16, 1), images, LABELS)
-    alone, _ = run(DISCRIMINATORS, "dcgan(4)", (16, 16, 1), images[:1], LABELS[:1])
-    np.testing.assert_allclose(together[:1], alone, rtol=1e-5)
+@pytest.mark.parametrize("conditional", [False, True])
+def test_spectral_norm_of_a_resnet_is_of_every_layer(conditional):
+    module = DISCRIMINATORS.build(
+        f"resnet(4, conditional={conditional})", shape=(8, 8, 1), num_classes=10
+    )
+    images = jnp.ones([3, 8, 8, 1])
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), images, LABELS, train=True))
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(shapes)]
+    matrices = [name for name in names if name.endswith(("['kernel']", "['embedding']"))]
+    assert len(matrices) == sum("sigma" in name for name in names) == 8 + conditional
+
+
+@pytest.mark.parametrize("spec", ["dcgan(4)", "mlp(4)", "resnet(4)", "r3gan(8)"])
+def test_a_discriminator_without_batch_norm_judges_each_sample_alone(spec):
+    shape = (16, 16, 1)
+    images = jax.random.normal(jax.random.key(2), [3, *shape])
+    together, _ = run(DISCRIMINATORS, spec, shape, images, LABELS)
+    alone, _ = run(DISCRIMINATORS, spec, shape, images[:1], LABELS[:1])
+    np.testing.assert_allclose(together[:1], alone, rtol=1e-4)
+    assert DISCRIMINATORS.build(spec, shape=shape, num_classes=10).samplewise
+
+
+def count(registry, width, size):
+    """Parameters of a network with two blocks a stage, in groups of 16 channels."""
+    module = registry.build(
+        f"r3gan({width}, blocks=2, cardinality={width // 8})", shape=(size, size, 3), num_classes=1
+    )
+    inputs = jnp.ones([1, 64]) if registry is GENERATORS else jnp.ones([1, size, size, 3])
+    labels = jnp.zeros(1, jnp.int32)
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), inputs, labels, train=True))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize(
+    ("registry", "published"), [(GENERATORS, 23.058), (DISCRIMINATORS, 23.010)]
+)
+def test_r3gan_has_as_many_parameters_as_published(registry, published):
+    """Table 2 of the paper, Config E, for 256x256: its stages narrow from 768 to 96 channels."""
+    total = count(registry, 768, 32)  # four stages
+    total += sum(count(registry, width, 16) - count(registry, width, 8) for width in (384, 192, 96))
+    total += 768 * 384 + 384 * 192 + 192 * 96  # 1x1 convolutions where the width changes
+    total -= 3 * (768 - 96)  # colours are those of 96 channels
+    assert round(total / 1e6, 3) == published
+
+
+@pytest.mark.parametrize("registry", [GENERATORS, DISCRIMINATORS])
+def test_residual_branches_of_r3gan_start_at_zero(registry):
+    """Whatever their first two layers are, at first they change nothing."""
+    shape = (8, 8, 1)
+    inputs = LATENTS if registry is GENERATORS else jnp.ones([3, *shape])
+    module = registry.build("r3gan(32, blocks=2)", shape=shape, num_classes=10)
+    params = module.init(jax.random.key(0), inputs, LABELS, train=True)["params"]
+    inner = {name: layer for name, layer in params.items() if name != "basis" and "bias" in layer}
+    assert len(inner) == 8  # two stages, two blocks, two layers
+    other = params | jax.tree.map(lambda x: x + 1, inner)
+    one, two = (module.apply({"params": p}, inputs, LABELS, train=True) for p in (params, other))
+    np.testing.assert_array_equal(one, two)
+    assert jnp.any(one != 0)
+    # Those begin with He et al.'s variance for a slope of 0.2, and Fixup's for four blocks.
+    for layer in inner.values():
+        kernel = layer["kernel"]
+        variance = kernel.var() * math.prod(kernel.shape[:-1])
+        np.testing.assert_allclose(variance, 2 / 1.04 * 4**-0.5, rtol=0.2)
+
+
+def test_bilinear_resampling():
+    x = jax.random.normal(jax.random.key(4), [2, 6, 8, 3])
+    y = jax.random.normal(jax.random.key(5), [2, 3, 4, 3])
+    doubled = r3gan._upsample(x)
+    reference = jax.image.resize(x, doubled.shape, "bilinear")
+    np.testing.assert_allclose(doubled[:, 1:-1, 1:-1], reference[:, 1:-1, 1:-1], atol=1e-6)
+    ones = r3gan._upsample(jnp.ones([1, 2, 2, 1]))[0, :, :, 0]
+    np.testing.assert_allclose(ones, np.outer(*[[0.75, 1, 1, 0.75]] * 2))  # zeros lie outside
+    ones = r3gan._downsample(jnp.ones([1, 6, 6, 1]))[0, :, :, 0]
+    np.testing.assert_allclose(ones, np.outer(*[[0.875, 1, 0.875]] * 2))
+    transposed = 4 * jnp.vdot(y, r3gan._downsample(x))
+    np.testing.assert_allclose(jnp.vdot(r3gan._upsample(y), x), transposed, rtol=1e-5)
+    for function in (r3gan._upsample, r3gan._downsample):
+        check_grads(jax.jit(function), (x,), order=2, modes=["rev"])

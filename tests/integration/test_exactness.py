@@ -78,6 +78,8 @@ def test_every_dynamics(tmp_path, dynamics, mesh):
         ("dcgan(4, batch_norm=False)", "dcgan(4, norm='batch')"),
         ("dcgan(4)", "dcgan(4, norm='spectral')"),
         ("mlp(4, 2, conditional=True)", "mlp(4, 2, conditional=True)"),
+        ("resnet(4, conditional=True)", "resnet(4, conditional=True)"),
+        ("r3gan(8, conditional=True)", "r3gan(8, conditional=True)"),
     ],
 )
 def test_every_network(tmp_path, generator, discriminator, mesh):
@@ -88,7 +90,7 @@ def test_every_network(tmp_path, generator, discriminator, mesh):
 
 
 def test_no_network_is_left_out():
-    assert set(GENERATORS) == {"dcgan", "mlp"} == set(DISCRIMINATORS)
+    assert set(GENERATORS) == {"dcgan", "mlp", "r3gan", "resnet"} == set(DISCRIMINATORS)
 
 
 @BOTH
