@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,11 +82,16 @@ def same_field(game, players, batch, key):
 
 
 @pytest.mark.parametrize(
-    "discriminator",
-    ["dcgan(4)", "dcgan(4, norm='spectral')", "dcgan(4, norm='batch')", "mlp(8, 2)"],
+    ("discriminator", "loss"),
+    [
+        *itertools.product(
+            ["dcgan(4)", "dcgan(4, norm='spectral')", "dcgan(4, norm='batch')", "mlp(8, 2)"], LOSSES
+        ),
+        ("resnet(4)", "hinge"),
+        ("r3gan(8)", "relativistic"),
+    ],
 )
-@pytest.mark.parametrize("loss", list(LOSSES))
-def test_the_field_is_each_players_gradient(batch, loss, discriminator):
+def test_the_field_is_each_players_gradient(batch, discriminator, loss):
     data = {"shape": (8, 8, 1), "num_classes": 3}
     game = AdversarialGame(
         GENERATORS.build("dcgan(width=4)", **data),
