@@ -145,6 +145,20 @@ def test_a_discriminator_without_batch_norm_judges_each_sample_alone(spec):
     assert DISCRIMINATORS.build(spec, shape=shape, num_classes=10).samplewise
 
 
+def test_first_values_of_a_resnet():
+    """Glorot's, with a gain of sqrt(2) in the residual branch; classes do not differ yet."""
+    module = GENERATORS.build("resnet(16)", shape=(8, 8, 1), num_classes=10)
+    variables = module.init(jax.random.key(0), LATENTS, LABELS, train=True)
+    for name, limit in (("Conv_0", (2 * 6 / 288) ** 0.5), ("Conv_2", (6 / 32) ** 0.5)):
+        largest = jnp.abs(variables["params"][name]["kernel"]).max()
+        assert 0.95 * limit < largest <= limit
+    one, other = (
+        run(GENERATORS, f"resnet(16, conditional={conditional})", (8, 8, 1), LATENTS, LABELS)[0]
+        for conditional in (False, True)
+    )
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def count(registry, width, size):
     """Parameters of a network with two blocks a stage, in groups of 16 channels."""
     module = registry.build(
