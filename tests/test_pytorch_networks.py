@@ -149,3 +149,70 @@ def test_r3gan_discriminator(torch):
     layers |= {"Dense_0": other.dense, "basis": other.basis.weight}
     copy(torch, variables["params"], layers)
     compare(torch, module, variables, other, IMAGES)
+
+
+def channels_first(kernel, size, axis):
+    """A dense kernel whose axis runs over `[size, size, C]` here, and `[C, size, size]` there."""
+    split = kernel.reshape(*kernel.shape[:axis], size, size, -1, *kernel.shape[axis + 1 :])
+    return jnp.moveaxis(split, axis + 2, axis).reshape(kernel.shape)
+
+
+def dcgan_generator(torch, variables, other, base=4):
+    """Our parameters in theirs: what PyTorch transposes is also flipped, `[C, C', h, w]`."""
+    params = jax.tree.map(lambda x: x[::-1, ::-1].swapaxes(2, 3) if x.ndim == 4 else x, variables)
+    params = params["params"] | {
+        "Dense_0": {
+            key: channels_first(value, base, value.ndim - 1)
+            for key, value in params["params"]["Dense_0"].items()
+        }
+    }
+    ups = [layer for layer in other.layers if isinstance(layer, torch.nn.ConvTranspose2d)]
+    norms = [layer for layer in other.layers if isinstance(layer, torch.nn.BatchNorm2d)]
+    layers = numbered("ConvTranspose", ups) | numbered("BatchNorm", norms)
+    copy(torch, params, layers | {"Dense_0": other.dense})
+
+
+def dcgan_discriminator(torch, variables, other, base=4):
+    dense = variables["params"]["Dense_0"]
+    dense = dense | {"kernel": channels_first(dense["kernel"], base, 0)}
+    convs = [layer for layer in other.layers if isinstance(layer, torch.nn.Conv2d)]
+    norms = [layer for layer in other.layers if isinstance(layer, torch.nn.BatchNorm2d)]
+    layers = numbered("Conv", convs) | numbered("BatchNorm", norms) | {"Dense_0": other.dense}
+    copy(torch, variables["params"] | {"Dense_0": dense}, layers)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_dcgan_generator(torch, batch_norm):
+    module, variables, other = pair(GENERATORS, "dcgan", LATENTS, width=8, batch_norm=batch_norm)
+    dcgan_generator(torch, variables, other)
+    compare(torch, module, variables, other, LATENTS)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_dcgan_discriminator(torch, norm):
+    module, variables, other = pair(DISCRIMINATORS, "dcgan", IMAGES, width=8, norm=norm)
+    dcgan_discriminator(torch, variables, other)
+    compare(torch, module, variables, other, IMAGES)
+
+
+def dense_layers(torch, other):
+    layers = [layer for layer in other.layers if isinstance(layer, torch.nn.Linear)]
+    return numbered("Dense", layers)
+
+
+def test_mlp_generator(torch):
+    module, variables, other = pair(GENERATORS, "mlp", LATENTS, width=8, depth=2)
+    last = {
+        key: jnp.moveaxis(value.reshape(-1, *SHAPE), 3, 1).reshape(value.shape)
+        for key, value in variables["params"]["Dense_2"].items()
+    }
+    copy(torch, variables["params"] | {"Dense_2": last}, dense_layers(torch, other))
+    compare(torch, module, variables, other, LATENTS)
+
+
+def test_mlp_discriminator(torch):
+    module, variables, other = pair(DISCRIMINATORS, "mlp", IMAGES, width=8, depth=2)
+    first = variables["params"]["Dense_0"]
+    first = first | {"kernel": channels_first(first["kernel"], SHAPE[0], 0)}
+    copy(torch, variables["params"] | {"Dense_0": first}, dense_layers(torch, other))
+    compare(torch, module, variables, other, IMAGES)
