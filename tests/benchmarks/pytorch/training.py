@@ -1,0 +1,361 @@
+"""Training as one writes it in PyTorch, from a config of ours: the same maths, step by step.
+
+Specs are read by `gan.specs`, which imports no JAX. What is not known here raises ValueError.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
+
+from gan.config import TrainConfig
+from gan.errors import UsageError
+from gan.specs import Registry
+from tests.benchmarks.pytorch import dcgan, mlp, r3gan, resnet
+
+NUM_IMAGES = 2048
+Shape = tuple[int, int, int]
+Variant = Literal["eager", "channels_last", "compile", "cuda_graphs"]
+
+GENERATORS: Registry[nn.Module] = Registry("generator", context=("shape", "latent_dim"))
+DISCRIMINATORS: Registry[nn.Module] = Registry("discriminator", context=("shape", "latent_dim"))
+for module in (dcgan, mlp, r3gan, resnet):
+    name = module.__name__.rpartition(".")[2]
+    GENERATORS.register(name)(module.Generator)
+    DISCRIMINATORS.register(name)(module.Discriminator)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Both players' losses of real and fake logits `[B]`; `paired` if the generator's sees real."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Any, Tensor], Tensor]
+    paired: bool = False
+
+
+LOSSES: Registry[Loss] = Registry("loss")
+
+
+@LOSSES.register("non_saturating")
+def non_saturating() -> Loss:
+    return Loss(
+        lambda real, fake: F.softplus(-real).mean() + F.softplus(fake).mean(),
+        lambda real, fake: F.softplus(-fake).mean(),
+    )
+
+
+@LOSSES.register("minimax")
+def minimax() -> Loss:
+    return Loss(non_saturating().discriminator, lambda real, fake: -F.softplus(fake).mean())
+
+
+@LOSSES.register("hinge")
+def hinge() -> Loss:
+    return Loss(
+        lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
+        lambda real, fake: -fake.mean(),
+    )
+
+
+@LOSSES.register("wasserstein")
+def wasserstein() -> Loss:
+    return Loss(lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean())
+
+
+@LOSSES.register("least_squares")
+def least_squares() -> Loss:
+    return Loss(
+        lambda real, fake: ((real - 1) ** 2).mean() / 2 + (fake**2).mean() / 2,
+        lambda real, fake: ((fake - 1) ** 2).mean() / 2,
+    )
+
+
+@LOSSES.register("relativistic")
+def relativistic() -> Loss:
+    return Loss(
+        lambda real, fake: F.softplus(fake - real).mean(),
+        lambda real, fake: F.softplus(real - fake).mean(),
+        paired=True,
+    )
+
+
+@dataclass(frozen=True)
+class Regularizer:
+    """A penalty at every n-th update of the discriminator, then n times as strong.
+
+    It sees the discriminator, the examples `[B, C, H, W]`, which require gradients, and their logits.
+    """
+
+    penalty: Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, Tensor, Tensor], Tensor]
+    every: int = 1
+
+
+REGULARIZERS: Registry[Regularizer] = Registry("regularizer")
+
+
+@REGULARIZERS.register("r1")
+def r1(weight: float = 1.0, every: int = 1) -> Regularizer:
+    return Regularizer(lambda _, real, __, y, ___: weight / 2 * squared(y, real).mean(), every)
+
+
+@REGULARIZERS.register("r2")
+def r2(weight: float = 1.0, every: int = 1) -> Regularizer:
+    return Regularizer(lambda _, __, fake, ___, y: weight / 2 * squared(y, fake).mean(), every)
+
+
+@REGULARIZERS.register("gradient_penalty")
+def gradient_penalty(weight: float = 10.0, every: int = 1) -> Regularizer:
+    def penalty(judge: Any, real: Tensor, fake: Tensor, *_: Tensor) -> Tensor:
+        ratio = torch.rand(len(real), 1, 1, 1, device=real.device)
+        x = torch.lerp(real.detach(), fake.detach(), ratio).requires_grad_()
+        return weight * ((squared(judge(x), x).sqrt() - 1) ** 2).mean()
+
+    return Regularizer(penalty, every)
+
+
+def squared(logits: Tensor, examples: Tensor) -> Tensor:
+    """||grad_x D(x)||^2 for each example, `[B]`."""
+    (gradient,) = torch.autograd.grad(logits.sum(), examples, create_graph=True)
+    return gradient.square().sum((1, 2, 3))
+
+
+OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", context=("params",))
+
+
+@OPTIMIZERS.register("adam")
+def adam(
+    params: Any, learning_rate: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> Optimizer:
+    return Adam(params, learning_rate, (b1, b2), eps, fused=True)
+
+
+@OPTIMIZERS.register("sgd")
+def sgd(
+    params: Any, learning_rate: float, momentum: float = 0.0, nesterov: bool = False
+) -> Optimizer:
+    return SGD(params, learning_rate, momentum, nesterov=nesterov)
+
+
+@OPTIMIZERS.register("optimistic_adam")
+class OptimisticAdam(Optimizer):
+    """-(learning_rate + strength) r_t + strength r_{t-1}, r_t Adam's direction and r_0 = 0."""
+
+    def __init__(
+        self,
+        params: Any,
+        learning_rate: float,
+        strength: float | None = None,
+        *,
+        b1: float = 0.9,
+        b2: float = 0.999,
+        eps: float = 1e-8,
+    ):
+        super().__init__(params, {})
+        self.params = self.param_groups[0]["params"]
+        self.learning_rate = learning_rate
+        self.strength = learning_rate if strength is None else strength
+        self.b1, self.b2, self.eps = b1, b2, eps
+        self.steps = 0
+        self.scale = 0.0  # r_t = scale * direction
+        self.mean, self.square, self.direction = (
+            [torch.zeros_like(param) for param in self.params] for _ in range(3)
+        )
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        gradients = [param.grad for param in self.params]
+        self.steps += 1
+        torch._foreach_add_(self.params, self.direction, alpha=self.strength * self.scale)
+        torch._foreach_lerp_(self.mean, gradients, 1 - self.b1)
+        torch._foreach_mul_(self.square, self.b2)
+        torch._foreach_addcmul_(self.square, gradients, gradients, 1 - self.b2)
+        root = (1 - self.b2**self.steps) ** 0.5
+        self.scale = root / (1 - self.b1**self.steps)
+        denominator = torch._foreach_sqrt(self.square)
+        torch._foreach_add_(denominator, self.eps * root)
+        self.direction = torch._foreach_div(self.mean, denominator)
+        rate = self.learning_rate + self.strength
+        torch._foreach_add_(self.params, self.direction, alpha=-rate * self.scale)
+
+
+@dataclass(frozen=True)
+class EMA:
+    """average <- decay average + (1 - decay) newest; until `start_step` it is the newest."""
+
+    decay: float = 0.999
+    start_step: int = 0
+
+    def update(self, average: list[Tensor], newest: Sequence[Tensor], step: int) -> None:
+        weight = 1.0 if step <= self.start_step else 1 - self.decay
+        torch._foreach_lerp_(average, newest, weight)
+
+
+AVERAGING: Registry[EMA] = Registry("averaging")
+AVERAGING.register("ema")(EMA)
+
+
+class Training:
+    """Two networks, their optimizers, averages and data; `step()` makes one step of the dynamics.
+
+    Raises:
+      ValueError: for a config that asks for something unknown.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        shape: Shape,
+        *,
+        variant: Variant = "eager",
+        device: str = "cpu",
+        dtype: str = "float32",
+    ):
+        if config.augmentation:
+            raise ValueError("augmentation is not known to the PyTorch side")
+        if config.mesh not in ("data", "data(1)"):
+            raise ValueError(f"mesh {config.mesh!r} is not known to the PyTorch side: one device")
+        if dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype must be 'float32' or 'bfloat16', given {dtype!r}")
+        self.config = config
+        self.device = torch.device(device)
+        self.mixed = dtype == "bfloat16"
+        layout = torch.channels_last if variant == "channels_last" else torch.contiguous_format
+        sizes = {"shape": shape, "latent_dim": config.latent_dim}
+        try:
+            generator = GENERATORS.build(config.generator, **sizes)
+            discriminator = DISCRIMINATORS.build(config.discriminator, **sizes)
+            self.generator = generator.to(self.device, memory_format=layout)
+            self.discriminator = discriminator.to(self.device, memory_format=layout)
+            self.loss = LOSSES.build(config.loss)
+            self.regularizers = [REGULARIZERS.build(spec) for spec in config.regularizers]
+            self.averaging = [AVERAGING.build(spec) for spec in config.averaging]
+            self.dynamics = DYNAMICS.build(config.dynamics)
+            self.generator_optimizer, self.discriminator_optimizer = (
+                OPTIMIZERS.build(spec, params=list(network.parameters()))
+                for spec, network in (
+                    (config.generator_optimizer, generator),
+                    (config.discriminator_optimizer, discriminator),
+                )
+            )
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        self.compiled_generator, self.compiled_discriminator = self.generator, self.discriminator
+        if variant in ("compile", "cuda_graphs"):
+            mode = "reduce-overhead" if variant == "cuda_graphs" else None
+            self.compiled_generator = torch.compile(self.generator, mode=mode)
+            self.compiled_discriminator = torch.compile(self.discriminator, mode=mode)
+        floats = [
+            *generator.parameters(),
+            *(x for x in generator.buffers() if x.is_floating_point()),
+        ]
+        self.averaged = [x.detach() for x in floats]
+        self.averages = [[x.clone() for x in self.averaged] for _ in self.averaging]
+        height, width, channels = shape
+        images = torch.randint(256, (NUM_IMAGES, channels, height, width), dtype=torch.uint8)
+        self.images = images.to(self.device, memory_format=layout)
+        self.steps = 0  # of the generator
+        self.updates = 0  # of the discriminator
+
+    def step(self) -> None:
+        """Moves both players once, and the averages."""
+        self.dynamics(self)
+        self.steps += 1
+        for averaging, average in zip(self.averaging, self.averages, strict=True):
+            averaging.update(average, self.averaged, self.steps)
+
+    def batch(self) -> Tensor:
+        """Random real examples in [-1, 1], `[B, C, H, W]`."""
+        chosen = torch.randint(NUM_IMAGES, (self.config.batch_size,), device=self.device)
+        return self.images[chosen].float().div_(127.5).sub_(1)
+
+    def latents(self) -> Tensor:
+        """`[B, Z]`."""
+        return torch.randn(self.config.batch_size, self.config.latent_dim, device=self.device)
+
+    def generate(self) -> Tensor:
+        """Fake examples of fresh latents, `[B, C, H, W]`."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
+            return self.compiled_generator(self.latents()).float()
+
+    def judge(self, examples: Tensor, *, eager: bool = False) -> Tensor:
+        """Logits, `[B]`."""
+        network = self.discriminator if eager else self.compiled_discriminator
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
+            return network(examples).float()
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The discriminator's loss with its penalties, and the logits of real and of fake."""
+        due = [x for x in self.regularizers if self.updates % x.every == 0]
+        self.updates += 1
+        if due:
+            real.requires_grad_()
+            fake.requires_grad_()
+        # torch.compile has no second derivatives: with a penalty the network itself is called.
+        fake_logits = self.judge(fake, eager=bool(due))
+        real_logits = self.judge(real, eager=bool(due))
+        loss = self.loss.discriminator(real_logits, fake_logits)
+        for x in due:
+
+            def judge(examples: Tensor) -> Tensor:
+                return self.judge(examples, eager=True)
+
+            loss = loss + x.every * x.penalty(judge, real, fake, real_logits, fake_logits)
+        return loss, real_logits, fake_logits
+
+
+DYNAMICS: Registry[Any] = Registry("dynamics")
+
+
+@DYNAMICS.register("alternating")
+@dataclass(frozen=True)
+class Alternating:
+    """The discriminator's steps, each on a new batch, then one of the generator."""
+
+    discriminator_steps: int = 1
+
+    def __call__(self, training: Training) -> None:
+        discriminator, optimizer = training.discriminator, training.discriminator_optimizer
+        for _ in range(self.discriminator_steps):
+            real = training.batch()
+            with torch.no_grad():
+                fake = training.generate()
+            loss, _, _ = training.discriminator_loss(real, fake)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        discriminator.requires_grad_(False)
+        optimizer = training.generator_optimizer
+        fake_logits = training.judge(training.generate())
+        real_logits = training.judge(real.detach()) if training.loss.paired else None
+        loss = training.loss.generator(real_logits, fake_logits)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        discriminator.requires_grad_(True)
+
+
+@DYNAMICS.register("simultaneous")
+@dataclass(frozen=True)
+class Simultaneous:
+    """Both step along their gradients at the same point: one fake, judged once."""
+
+    def __call__(self, training: Training) -> None:
+        fake = training.generate()
+        loss, real_logits, fake_logits = training.discriminator_loss(training.batch(), fake)
+        generator_loss = training.loss.generator(real_logits, fake_logits)
+        sides = (
+            (loss, training.discriminator, training.discriminator_optimizer, True),
+            (generator_loss, training.generator, training.generator_optimizer, False),
+        )
+        for value, network, _, retain in sides:
+            params = list(network.parameters())
+            gradients = torch.autograd.grad(value, params, retain_graph=retain)
+            for param, gradient in zip(params, gradients, strict=True):
+                param.grad = gradient
+        for _, _, optimizer, _ in sides:
+            optimizer.step()
