@@ -11,9 +11,12 @@ It answers each JSON line of its input with one of its output:
     {"memory": true}    the most since the start, of all variants so far
         {"peak_memory_bytes": 123}
 
+What fails after the first line is answered with an "error" too, and the worker goes on.
+
 The first line may also have "dtype" ("float32" or "bfloat16"), and "variants", the only ones to offer.
 """
 
+import ctypes
 import json
 import os
 import resource
@@ -28,6 +31,7 @@ from gan.errors import UsageError
 from tests.benchmarks.pytorch.training import Training
 
 WARMUP = 2
+MMAP_MAX, TRIM_THRESHOLD = -4, -1  # of mallopt
 
 
 class Worker:
@@ -53,7 +57,7 @@ class Worker:
                 try:
                     self.warm(name)
                 except Exception as error:  # noqa: BLE001 - whatever a compiler may raise
-                    self.left_out[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+                    self.left_out[name] = brief(error)
                     self.variants.remove(name)
 
     def make(self, variant: Any) -> Training:
@@ -88,6 +92,8 @@ class Worker:
                 return {"peak_memory_bytes": torch.cuda.max_memory_allocated()}
             most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             return {"peak_memory_bytes": most * (1 if sys.platform == "darwin" else 1024)}
+        if request["variant"] not in self.variants:
+            raise ValueError(f"variant {request['variant']!r} is not one of {self.variants}")
         training = self.warm(request["variant"])
         self.wait()
         start = time.perf_counter()
@@ -101,6 +107,20 @@ class Worker:
             torch.cuda.synchronize()
 
 
+def brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def keep_memory() -> None:
+    """Freed memory stays with the process, as in jemalloc, which PyTorch's tuning guide advises.
+
+    glibc gives large blocks back to Linux, which must clear them anew in every step.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(MMAP_MAX, 0)
+        libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)
+
+
 def main() -> int:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever a library prints goes to stderr
@@ -108,6 +128,7 @@ def main() -> int:
     def say(value: dict[str, Any]) -> None:
         print(json.dumps(value), file=answers)
 
+    keep_memory()
     try:
         worker = Worker(json.loads(sys.stdin.readline()))
     except (UsageError, ValueError, KeyError) as error:
@@ -116,7 +137,10 @@ def main() -> int:
         return 2
     say(worker.hello())
     for line in sys.stdin:
-        say(worker.answer(json.loads(line)))
+        try:
+            say(worker.answer(json.loads(line)))
+        except Exception as error:  # noqa: BLE001 - such as a GPU without enough memory
+            say({"error": brief(error)})
     return 0
 
 

@@ -245,7 +245,8 @@ class Training:
         except UsageError as error:
             raise ValueError(str(error)) from error
         self.compiled_generator, self.compiled_discriminator = self.generator, self.discriminator
-        if variant in ("compile", "cuda_graphs"):
+        self.compiled = variant in ("compile", "cuda_graphs")
+        if self.compiled:
             mode = "reduce-overhead" if variant == "cuda_graphs" else None
             self.compiled_generator = torch.compile(self.generator, mode=mode)
             self.compiled_discriminator = torch.compile(self.discriminator, mode=mode)
@@ -342,20 +343,26 @@ class Alternating:
 @DYNAMICS.register("simultaneous")
 @dataclass(frozen=True)
 class Simultaneous:
-    """Both step along their gradients at the same point: one fake, judged once."""
+    """Both step along their gradients at the same point.
+
+    The fake is judged once, and the graph kept for the second pass back. What torch.compile makes
+    cannot be passed twice: there the generator's loss has a judgement of its own.
+    """
 
     def __call__(self, training: Training) -> None:
+        generator, discriminator = training.generator, training.discriminator
         fake = training.generate()
-        loss, real_logits, fake_logits = training.discriminator_loss(training.batch(), fake)
+        seen = fake.detach() if training.compiled else fake
+        loss, real_logits, fake_logits = training.discriminator_loss(training.batch(), seen)
+        if training.compiled:
+            discriminator.requires_grad_(False)
+            real_logits, fake_logits = real_logits.detach(), training.judge(fake)
+            discriminator.requires_grad_(True)
         generator_loss = training.loss.generator(real_logits, fake_logits)
-        sides = (
-            (loss, training.discriminator, training.discriminator_optimizer, True),
-            (generator_loss, training.generator, training.generator_optimizer, False),
-        )
-        for value, network, _, retain in sides:
-            params = list(network.parameters())
-            gradients = torch.autograd.grad(value, params, retain_graph=retain)
-            for param, gradient in zip(params, gradients, strict=True):
-                param.grad = gradient
-        for _, _, optimizer, _ in sides:
-            optimizer.step()
+        own, theirs = list(generator.parameters()), list(discriminator.parameters())
+        gradients = torch.autograd.grad(loss, theirs, retain_graph=not training.compiled)
+        gradients += torch.autograd.grad(generator_loss, own)
+        for param, gradient in zip(theirs + own, gradients, strict=True):
+            param.grad = gradient
+        training.generator_optimizer.step()
+        training.discriminator_optimizer.step()
