@@ -215,6 +215,8 @@ class Training:
         device: str = "cpu",
         dtype: str = "float32",
     ):
+        if len(shape) != 3:
+            raise ValueError(f"shape must be (H, W, C), given {shape}")
         if config.augmentation:
             raise ValueError("augmentation is not known to the PyTorch side")
         if config.mesh not in ("data", "data(1)"):
