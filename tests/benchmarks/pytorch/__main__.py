@@ -6,7 +6,7 @@ It answers each JSON line of its input with one of its output:
         {"device": "cpu", "version": "2.13.0", "threads": 2, "variants": ["eager", ...],
          "left_out": {"compile": "why"}}
         or {"error": "..."}, and exit code 2
-    {"variant": "eager", "steps": 3}    after two steps more at a variant's first use
+    {"variant": "eager", "steps": 3}    after a few more at a variant's first use
         {"seconds": 0.41}
     {"memory": true}    the most since the start, of all variants so far
         {"peak_memory_bytes": 123}
@@ -30,7 +30,7 @@ from gan.config import from_mapping
 from gan.errors import UsageError
 from tests.benchmarks.pytorch.training import Training
 
-WARMUP = 2
+WARMUP = {"cpu": 2, "cuda": 10}  # a GPU also chooses its kernels and captures its graphs
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # of mallopt
 
 
@@ -39,6 +39,7 @@ class Worker:
 
     def __init__(self, values: dict[str, Any]):
         self.gpu = torch.cuda.is_available()
+        self.device = "cuda" if self.gpu else "cpu"
         self.values = dict(values)
         self.shape = tuple(self.values.pop("shape"))
         self.dtype = self.values.pop("dtype", "float32")
@@ -65,14 +66,14 @@ class Worker:
             self.config,
             self.shape,
             variant=variant,
-            device="cuda" if self.gpu else "cpu",
+            device=self.device,
             dtype=self.dtype,
         )
 
     def warm(self, variant: str) -> Training:
         if variant not in self.trainings:
             training = self.make(variant)
-            for _ in range(WARMUP):
+            for _ in range(WARMUP[self.device]):
                 training.step()
             self.trainings[variant] = training
         return self.trainings[variant]

@@ -143,7 +143,11 @@ def sgd(
 
 @OPTIMIZERS.register("optimistic_adam")
 class OptimisticAdam(Optimizer):
-    """-(learning_rate + strength) r_t + strength r_{t-1}, r_t Adam's direction and r_0 = 0."""
+    """-(learning_rate + strength) r_t + strength r_{t-1}, r_t Adam's direction and r_0 = 0.
+
+    The sum of all steps is Adam's q_t - q_0 = -learning_rate (r_1 + ... + r_t), and -strength r_t:
+    the parameters are q_t + strength / learning_rate (q_t - q_{t-1}), and Adam can be PyTorch's own.
+    """
 
     def __init__(
         self,
@@ -155,32 +159,22 @@ class OptimisticAdam(Optimizer):
         b2: float = 0.999,
         eps: float = 1e-8,
     ):
+        if learning_rate <= 0:
+            raise ValueError(f"learning_rate must be above 0, given {learning_rate}")
         super().__init__(params, {})
         self.params = self.param_groups[0]["params"]
-        self.learning_rate = learning_rate
-        self.strength = learning_rate if strength is None else strength
-        self.b1, self.b2, self.eps = b1, b2, eps
-        self.steps = 0
-        self.scale = 0.0  # r_t = scale * direction
-        self.mean, self.square, self.direction = (
-            [torch.zeros_like(param) for param in self.params] for _ in range(3)
-        )
+        self.plain = [param.detach().clone() for param in self.params]  # q
+        self.adam = Adam(self.plain, learning_rate, (b1, b2), eps, fused=True)
+        self.weight = 1 + (1.0 if strength is None else strength / learning_rate)
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
-        gradients = [param.grad for param in self.params]
-        self.steps += 1
-        torch._foreach_add_(self.params, self.direction, alpha=self.strength * self.scale)
-        torch._foreach_lerp_(self.mean, gradients, 1 - self.b1)
-        torch._foreach_mul_(self.square, self.b2)
-        torch._foreach_addcmul_(self.square, gradients, gradients, 1 - self.b2)
-        root = (1 - self.b2**self.steps) ** 0.5
-        self.scale = root / (1 - self.b1**self.steps)
-        denominator = torch._foreach_sqrt(self.square)
-        torch._foreach_add_(denominator, self.eps * root)
-        self.direction = torch._foreach_div(self.mean, denominator)
-        rate = self.learning_rate + self.strength
-        torch._foreach_add_(self.params, self.direction, alpha=-rate * self.scale)
+        torch._foreach_copy_(self.params, self.plain)
+        for plain, param in zip(self.plain, self.params, strict=True):
+            plain.grad = param.grad
+        self.adam.step()
+        self.adam.zero_grad()
+        torch._foreach_lerp_(self.params, self.plain, self.weight)
 
 
 @dataclass(frozen=True)
@@ -266,6 +260,8 @@ class Training:
 
     def step(self) -> None:
         """Moves both players once, and the averages."""
+        if self.compiled:
+            torch.compiler.cudagraph_mark_step_begin()  # what the last step made may be overwritten
         self.dynamics(self)
         self.steps += 1
         for averaging, average in zip(self.averaging, self.averages, strict=True):
@@ -328,17 +324,17 @@ class Alternating:
             with torch.no_grad():
                 fake = training.generate()
             loss, _, _ = training.discriminator_loss(real, fake)
-            optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            optimizer.zero_grad()
         discriminator.requires_grad_(False)
         optimizer = training.generator_optimizer
         fake_logits = training.judge(training.generate())
         real_logits = training.judge(real.detach()) if training.loss.paired else None
         loss = training.loss.generator(real_logits, fake_logits)
-        optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        optimizer.zero_grad()
         discriminator.requires_grad_(True)
 
 
@@ -366,5 +362,6 @@ class Simultaneous:
         gradients += torch.autograd.grad(generator_loss, own)
         for param, gradient in zip(theirs + own, gradients, strict=True):
             param.grad = gradient
-        training.generator_optimizer.step()
-        training.discriminator_optimizer.step()
+        for optimizer in (training.generator_optimizer, training.discriminator_optimizer):
+            optimizer.step()
+            optimizer.zero_grad()
