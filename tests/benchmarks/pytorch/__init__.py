@@ -1,1 +1,1 @@
-"""Networks of gan.models written the usual way in PyTorch, NCHW, to compare with."""
+"""Networks and training steps of ours, written the usual way in PyTorch, to compare with."""
