@@ -1,20 +1,27 @@
 """Convolutions that are as fast on a CPU as they are on a GPU, and differentiable as often as needed.
 
-XLA's CPU backend is quick for a plain convolution in ('NHWC', 'HWIO', 'NHWC') layout, but 3 to 40
-times too slow for the ones that autodiff makes of it (dilated inputs, unusual layouts, more so
+XLA's CPU backend is quick for a plain convolution in ('NHWC', 'HWIO', 'NHWC') layout, but 3 to 800
+times too slow for the ones that autodiff makes of it (dilated inputs, unusual layouts, groups, more so
 inside a loop). A convolution y = x * w is linear in x and in w, so its two derivatives are two more
 such products, and the derivatives of those are again among the three:
 
     convolve(x, w) -> y,   convolve_input(y, w) -> x,   convolve_kernel(x, y) -> w.
 
-Each is written below as a plain convolution, and each names the other two as its derivatives. Off
-the CPU the native lowering is used.
+On a CPU each is written so that XLA sees only what it is quick at:
+
+- a 1x1 convolution with stride 1 is a product of two matrices;
+- any other is a plain convolution in that layout, whose channels may stand for something else;
+- groups are convolved one after the other;
+- of XLA's two libraries, YNNPACK takes a convolution of few channels, Eigen one of many channels or
+  of a large kernel, which is what the gradient of a kernel is.
+
+Off the CPU the native lowering is used, groups and all. docs/performance.md has the figures.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +29,8 @@ from flax import linen as nn
 from jax import lax
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+_MANY_GROUPS = 32  # so many are no longer written out one by one
+_MANY_CHANNELS = 128  # so many are Eigen's
 Size: TypeAlias = tuple[int, int]
 Initializer: TypeAlias = nn.initializers.Initializer
 
@@ -34,12 +43,14 @@ class Geometry(NamedTuple):
       kernel: (h, w) of w.
       stride: Along H and W.
       padding: Zeros before and after, along H and W.
+      groups: Into how many the channels of x, and of y, are split; each is convolved by itself.
     """
 
     image: Size
     kernel: Size
     stride: Size
     padding: tuple[Size, Size]
+    groups: int = 1
 
     @property
     def output(self) -> Size:
@@ -52,36 +63,37 @@ class Geometry(NamedTuple):
         )
         return height, width
 
+    @property
+    def pointwise(self) -> bool:
+        """Whether each pixel of y comes from that of x alone."""
+        return self.kernel == self.stride == (1, 1) and self.padding == ((0, 0), (0, 0))
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def convolve(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:
     """y[n, o, c'] = sum over k, c of x[n, o stride + k - pad, c] w[k, c, c'].
 
     Args:
-      geometry: Sizes, stride and padding.
+      geometry: Sizes, stride, padding and groups.
       x: `[N, H, W, C]`.
-      w: `[h, w, C, C']`.
+      w: `[h, w, C / groups, C']`.
 
     Returns:
       y: `[N, H', W', C']`.
     """
-    return _native(geometry, x, w)
+    return _by_platform(_convolve_on_cpu, _native, geometry, x, w)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def convolve_input(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
-    """The transpose of `convolve` in x: y `[N, H', W', C']`, w `[h, w, C, C']` to `[N, H, W, C]`."""
-    return lax.platform_dependent(
-        y, w, cpu=partial(_input_by_phases, geometry), default=partial(_native_input, geometry)
-    )
+    """The transpose of `convolve` in x: y and w to `[N, H, W, C]`."""
+    return _by_platform(_input_by_phases, _native_input, geometry, y, w)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def convolve_kernel(geometry: Geometry, x: jax.Array, y: jax.Array) -> jax.Array:
-    """The transpose of `convolve` in w: x `[N, H, W, C]`, y `[N, H', W', C']` to `[h, w, C, C']`."""
-    return lax.platform_dependent(
-        x, y, cpu=partial(_kernel_by_swap, geometry), default=partial(_native_kernel, geometry)
-    )
+    """The transpose of `convolve` in w: x and y to `[h, w, C / groups, C']`."""
+    return _by_platform(_kernel_by_swap, _native_kernel, geometry, x, y)
 
 
 def _forward(function: Any) -> Any:
@@ -107,21 +119,87 @@ convolve.defvjp(_forward(convolve), _convolve_backward)
 convolve_input.defvjp(_forward(convolve_input), _input_backward)
 convolve_kernel.defvjp(_forward(convolve_kernel), _kernel_backward)
 
+Lowering: TypeAlias = Callable[[Geometry, jax.Array, jax.Array], jax.Array]
+
+
+def _by_platform(
+    cpu: Lowering, native: Lowering, geometry: Geometry, a: jax.Array, b: jax.Array
+) -> jax.Array:
+    return lax.platform_dependent(
+        a, b, cpu=partial(_each_group, cpu, geometry), default=partial(native, geometry)
+    )
+
+
+def _each_group(function: Lowering, geometry: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
+    """Groups are parts of the last axis, of x, w and y alike."""
+    groups, one = geometry.groups, partial(function, geometry._replace(groups=1))
+    if groups == 1:
+        return one(a, b)
+    if groups < _MANY_GROUPS:
+        parts = zip(jnp.split(a, groups, -1), jnp.split(b, groups, -1), strict=True)
+        return jnp.concatenate([one(*part) for part in parts], -1)
+
+    def first(x: jax.Array) -> jax.Array:
+        return jnp.moveaxis(x.reshape(*x.shape[:-1], groups, -1), -2, 0)
+
+    y = jnp.moveaxis(lax.map(lambda part: one(*part), (first(a), first(b))), 0, -2)
+    return y.reshape(*y.shape[:-2], -1)
+
 
 def _native(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(
-        x, w, geometry.stride, geometry.padding, dimension_numbers=_LAYOUT
+        x,
+        w,
+        geometry.stride,
+        geometry.padding,
+        dimension_numbers=_LAYOUT,
+        feature_group_count=geometry.groups,
     )
 
 
 def _native_input(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
-    x = jax.ShapeDtypeStruct((len(y), *geometry.image, w.shape[2]), y.dtype)
+    shape = (len(y), *geometry.image, w.shape[2] * geometry.groups)
+    x = jax.ShapeDtypeStruct(shape, y.dtype)
     return jax.linear_transpose(lambda x: _native(geometry, x, w), x)(y)[0]
 
 
 def _native_kernel(geometry: Geometry, x: jax.Array, y: jax.Array) -> jax.Array:
-    w = jax.ShapeDtypeStruct((*geometry.kernel, x.shape[-1], y.shape[-1]), x.dtype)
+    shape = (*geometry.kernel, x.shape[-1] // geometry.groups, y.shape[-1])
+    w = jax.ShapeDtypeStruct(shape, x.dtype)
     return jax.linear_transpose(lambda w: _native(geometry, x, w), w)(y)[0]
+
+
+def _convolve_on_cpu(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:
+    if geometry.pointwise:
+        return x @ w[0, 0]
+    return _plain(x, w, geometry.padding, stride=geometry.stride)
+
+
+def _plain(
+    x: jax.Array,
+    w: jax.Array,
+    padding: Sequence[Size],
+    *,
+    stride: Size = (1, 1),
+    dilation: Size = (1, 1),
+    eigen: bool = False,
+) -> jax.Array:
+    """A plain convolution; `eigen` also where there are few channels."""
+    spread = 1
+    if eigen or x.shape[-1] >= _MANY_CHANNELS:
+        # By default YNNPACK takes all that it can, and it cannot take what has zeros between its rows.
+        # Where image, kernel and stride are spread alike, no zero is ever multiplied.
+        spread = 2
+    (top, bottom), left_right = padding
+    return lax.conv_general_dilated(
+        x,
+        w,
+        (spread * stride[0], stride[1]),
+        ((spread * top, spread * bottom), left_right),
+        lhs_dilation=(spread, 1),
+        rhs_dilation=(spread * dilation[0], dilation[1]),
+        dimension_numbers=_LAYOUT,
+    )
 
 
 def _input_by_phases(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
@@ -129,6 +207,8 @@ def _input_by_phases(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Arra
 
     One stride-1 convolution gives all these phases as channels; they are then laid side by side.
     """
+    if geometry.pointwise:
+        return y @ w[0, 0].T
     (sh, sw), channels = geometry.stride, w.shape[2]
     taps = [math.ceil(k / s) for k, s in zip(geometry.kernel, geometry.stride, strict=True)]
     kh, kw = taps
@@ -144,7 +224,7 @@ def _input_by_phases(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Arra
     padding = [
         (t - 1, block - out) for t, block, out in zip(taps, blocks, geometry.output, strict=True)
     ]
-    x = lax.conv_general_dilated(y, w, (1, 1), padding, dimension_numbers=_LAYOUT)
+    x = _plain(y, w, padding)
     qh, qw = blocks
     x = x.reshape(-1, qh, qw, sh, sw, channels).transpose(0, 1, 3, 2, 4, 5)
     x = x.reshape(-1, qh * sh, qw * sw, channels)
@@ -155,16 +235,23 @@ def _input_by_phases(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Arra
 
 def _kernel_by_swap(geometry: Geometry, x: jax.Array, y: jax.Array) -> jax.Array:
     """The batch is what is summed over: it takes the place of the channels."""
-    w = lax.conv_general_dilated(
+    if geometry.pointwise:
+        w = lax.dot_general(_pixels(x), _pixels(y), (((0,), (0,)), ((), ())))
+        return w[None, None]
+    w = _plain(
         x.transpose(3, 1, 2, 0),  # [C, H, W, N]
         y.transpose(1, 2, 0, 3),  # [H', W', N, C']
-        (1, 1),
         geometry.padding,
-        rhs_dilation=geometry.stride,
-        dimension_numbers=_LAYOUT,
+        dilation=geometry.stride,
+        eigen=True,
     )  # [C, h.., w.., C'], longer than the kernel where the stride leaves pixels unused
     height, width = geometry.kernel
     return w[:, :height, :width].transpose(1, 2, 0, 3)
+
+
+def _pixels(x: jax.Array) -> jax.Array:
+    """`[N, H, W, C]` to `[N H W, C]`."""
+    return x.reshape(-1, x.shape[-1])
 
 
 class Conv(nn.Module):
@@ -174,10 +261,17 @@ class Conv(nn.Module):
       features: C'.
       kernel_size: (h, w).
       strides: Along H and W.
-      padding: Zeros before and after along H and W, or `"SAME"`.
-      feature_group_count: Groups of channels that do not see each other.
+      padding: Zeros before and after along H and W, or `"SAME"`, or `"VALID"`.
+      feature_group_count: Groups; C and C' are multiples of it.
       use_bias: Whether a bias is added.
-      kernel_init: Initialiser of `kernel`, `[h, w, C / groups, C']`.
+      dtype: Of the computation; None is that of the input and the parameters.
+      param_dtype: Of the parameters.
+      kernel_init: Initialiser of `kernel`, `[h, w, C / feature_group_count, C']`.
+      bias_init: Initialiser of `bias`, `[C']`.
+      resample: `"double"`: each pixel of the image is doubled both ways first; `"mean"`: the mean of
+        each 2x2 pixels is taken afterwards. Both are one convolution here, of the pixels that
+        there are, with 16 / 36 of the multiplications of a 3x3 kernel; the parameters are the same.
+        The kernel has to be odd, its stride 1, its padding `"SAME"`, in one group.
     """
 
     features: int
@@ -186,31 +280,32 @@ class Conv(nn.Module):
     padding: str | Sequence[Size] = "SAME"
     feature_group_count: int = 1
     use_bias: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
     kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
+    resample: Literal["none", "double", "mean"] = "none"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[N, H, W, C]` to `[N, H', W', C']`."""
         groups = self.feature_group_count
+        if x.shape[-1] % groups or self.features % groups:
+            raise ValueError(
+                f"feature_group_count must divide the {x.shape[-1]} channels that come and the "
+                f"{self.features} that go, given {groups}"
+            )
         shape = (*self.kernel_size, x.shape[-1] // groups, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
+        x, kernel, bias = _arrays(self, x, shape)
         image = (x.shape[1], x.shape[2])
+        if self.resample != "none":
+            return _resampled(self, x, kernel) + bias
         padding = self.padding
         if isinstance(padding, str):
             padding = lax.padtype_to_pads(image, self.kernel_size, self.strides, padding)
         pads = tuple((int(low), int(high)) for low, high in padding)
-        if groups != 1:
-            y = lax.conv_general_dilated(
-                x,
-                kernel,
-                self.strides,
-                pads,
-                dimension_numbers=_LAYOUT,
-                feature_group_count=groups,
-            )
-            return _with_bias(self, y)
-        geometry = Geometry(image, self.kernel_size, self.strides, pads)  # type: ignore[arg-type]
-        return _with_bias(self, convolve(geometry, x, kernel))
+        geometry = Geometry(image, self.kernel_size, self.strides, pads, groups)  # type: ignore[arg-type]
+        return convolve(geometry, x, kernel) + bias
 
 
 class ConvTranspose(nn.Module):
@@ -221,34 +316,68 @@ class ConvTranspose(nn.Module):
       kernel_size: (h, w), each at least its stride.
       strides: Along H and W.
       use_bias: Whether a bias is added.
+      dtype: Of the computation; None is that of the input and the parameters.
+      param_dtype: Of the parameters.
       kernel_init: Initialiser of `kernel`, `[h, w, C, C']`.
+      bias_init: Initialiser of `bias`, `[C']`.
     """
 
     features: int
     kernel_size: Size
     strides: Size = (2, 2)
     use_bias: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
     kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[N, H, W, C]` to `[N, H', W', C']`."""
         shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        height, width = (
-            size * stride for size, stride in zip(x.shape[1:3], self.strides, strict=True)
-        )
+        x, kernel, bias = _arrays(self, x, shape)
         # lax pads the dilated input by ceil((k + s - 2) / 2) before; seen from the output's side:
         pads = []
         for k, s in zip(self.kernel_size, self.strides, strict=True):
             low = k - 1 - math.ceil((k + s - 2) / 2)
             pads.append((low, k - s - low))
-        geometry = Geometry((height, width), self.kernel_size, self.strides, tuple(pads))  # type: ignore[arg-type]
-        flipped = kernel[::-1, ::-1].swapaxes(2, 3)  # linen's kernel maps C to C', unflipped
-        return _with_bias(self, convolve_input(geometry, x, flipped))
+        return _transposed(x, kernel[::-1, ::-1], self.strides, (pads[0], pads[1])) + bias
 
 
-def _with_bias(layer: Conv | ConvTranspose, y: jax.Array) -> jax.Array:
-    if not layer.use_bias:
-        return y
-    return y + layer.param("bias", nn.initializers.zeros_init(), (layer.features,))
+def _arrays(
+    layer: Conv | ConvTranspose, x: jax.Array, shape: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The input, the kernel and the bias, of one type."""
+    kernel = layer.param("kernel", layer.kernel_init, shape, layer.param_dtype)
+    bias = jnp.zeros([], kernel.dtype)
+    if layer.use_bias:
+        bias = layer.param("bias", layer.bias_init, (layer.features,), layer.param_dtype)
+    arrays = nn.dtypes.promote_dtype(x, kernel, bias, dtype=layer.dtype)
+    return arrays[0], arrays[1], arrays[2]
+
+
+def _transposed(
+    x: jax.Array, kernel: jax.Array, stride: Size, padding: tuple[Size, Size]
+) -> jax.Array:
+    """Each pixel of x `[N, H, W, C]` paints kernel `[h, w, C, C']`; `[N, H stride, W stride, C']`."""
+    height, width = (size * s for size, s in zip(x.shape[1:3], stride, strict=True))
+    kernel_size = (kernel.shape[0], kernel.shape[1])
+    geometry = Geometry((height, width), kernel_size, stride, padding)
+    return convolve_input(geometry, x, kernel.swapaxes(2, 3))
+
+
+def _resampled(layer: Conv, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The sum of four kernels, a pixel apart, does in one stride what 2x2 equal pixels would do."""
+    height, width = layer.kernel_size
+    plain = layer.strides == (1, 1) and layer.padding == "SAME" and layer.feature_group_count == 1
+    if not plain or height % 2 == 0 or width % 2 == 0:
+        raise ValueError(
+            f"resample={layer.resample!r} is for an odd kernel, stride 1, padding SAME, one group"
+        )
+    shifts = [((i, 1 - i), (j, 1 - j), (0, 0), (0, 0)) for i in (0, 1) for j in (0, 1)]
+    kernel = sum((jnp.pad(kernel, shift) for shift in shifts), jnp.zeros([], kernel.dtype))
+    padding = ((height // 2, height // 2), (width // 2, width // 2))
+    if layer.resample == "double":
+        return _transposed(x, kernel[::-1, ::-1], (2, 2), padding)
+    geometry = Geometry((x.shape[1], x.shape[2]), (height + 1, width + 1), (2, 2), padding)
+    return convolve(geometry, x, kernel / 4)

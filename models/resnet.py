@@ -61,10 +61,10 @@ class ResNetGenerator(nn.Module):
         x = nn.Dense(base * base * self.width, kernel_init=_glorot)(latents)
         x = x.reshape(-1, base, base, self.width)
         for _ in range(blocks):
-            y = _double(activate(x, conditional=self.conditional))  # [B, 2H, 2W, width]
-            y = Conv(self.width, (3, 3), kernel_init=_root2)(y)
+            y = activate(x, conditional=self.conditional)
+            y = Conv(self.width, (3, 3), kernel_init=_root2, resample="double")(y)
             y = activate(y, conditional=self.conditional)
-            y = Conv(self.width, (3, 3), kernel_init=_root2)(y)
+            y = Conv(self.width, (3, 3), kernel_init=_root2)(y)  # [B, 2H, 2W, width]
             # A 1x1 convolution may as well come before the doubling, of four times fewer pixels.
             x = y + _double(Conv(self.width, (1, 1), kernel_init=_glorot)(x))
         x = activate(x, conditional=False)
@@ -110,11 +110,13 @@ class ResNetDiscriminator(nn.Module):
         def block(x: jax.Array, *, first: bool = False, down: bool = False) -> jax.Array:
             y = x if first else nn.relu(x)
             y = layer(Conv(self.width, (3, 3), kernel_init=_root2), y)
-            y = layer(Conv(self.width, (3, 3), kernel_init=_root2), nn.relu(y))
+            resample: Literal["none", "mean"] = "mean" if down else "none"
+            conv = Conv(self.width, (3, 3), kernel_init=_root2, resample=resample)
+            y = layer(conv, nn.relu(y))
             if not down:
                 return x + y
             shortcut = Conv(self.width, (1, 1), kernel_init=_glorot)
-            return layer(shortcut, _halve(x)) + _halve(y)  # [B, H / 2, W / 2, width]
+            return layer(shortcut, _halve(x)) + y  # [B, H / 2, W / 2, width]
 
         x = block(examples, first=True, down=True)
         while x.shape[1] > 8:

@@ -3,9 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from gan.models import layers
 from gan.models.layers import Conv, ConvTranspose, Geometry, convolve
@@ -18,22 +19,36 @@ pads = st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2)
 
 def native(geometry, x, w):
     return lax.conv_general_dilated(
-        x, w, geometry.stride, geometry.padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        w,
+        geometry.stride,
+        geometry.padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=geometry.groups,
     )
 
 
 @settings(deadline=None, max_examples=12)
-@given(image=sizes, kernel=small, stride=strides, padding=pads, seed=st.integers(0, 99))
+@given(
+    image=sizes, kernel=small, stride=strides, padding=pads, groups=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+@example(
+    image=(5, 4), kernel=(1, 1), stride=(1, 1), padding=((0, 0), (0, 0)), groups=1, seed=0
+)  # a product of matrices  # fmt: skip
+@example(
+    image=(3, 3), kernel=(3, 3), stride=(1, 1), padding=((1, 1), (1, 1)), groups=33, seed=0
+)  # no longer one by one  # fmt: skip
 def test_convolve_is_laxs_with_its_first_and_second_derivatives(
-    image, kernel, stride, padding, seed
+    image, kernel, stride, padding, groups, seed
 ):
-    geometry = Geometry(image, kernel, stride, padding)
+    geometry = Geometry(image, kernel, stride, padding, groups)
     if min(geometry.output) < 1:
         return
     with jax.enable_x64(True):
         rng = np.random.default_rng(seed)
-        x, dx = rng.standard_normal([2, 2, *image, 2])
-        w, dw = rng.standard_normal([2, *kernel, 2, 3])
+        x, dx = rng.standard_normal([2, 2, *image, 2 * groups])
+        w, dw = rng.standard_normal([2, *kernel, 2, 3 * groups])
 
         def penalised(function):
             def loss(x, w):
@@ -52,30 +67,38 @@ def test_convolve_is_laxs_with_its_first_and_second_derivatives(
         )
 
 
-@pytest.mark.parametrize("cpu_form", ["input", "kernel"])
+@pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("stride", [1, 2, 3])
-def test_the_form_for_cpus_is_the_native_one(cpu_form, stride):
-    geometry = Geometry((9, 8), (4, 3), (stride, stride), ((1, 1), (2, 0)))
+def test_the_forms_for_cpus_are_the_native_ones(stride, groups):
+    geometry = Geometry((9, 8), (4, 3), (stride, stride), ((1, 1), (2, 0)), groups)
     rng = np.random.default_rng(0)
-    x = rng.standard_normal([2, 9, 8, 3], np.float32)
-    w = rng.standard_normal([4, 3, 3, 5], np.float32)
-    y = rng.standard_normal([2, *geometry.output, 5], np.float32)
-    if cpu_form == "input":
-        ours, theirs = (f(geometry, y, w) for f in (layers._input_by_phases, layers._native_input))
-    else:
-        ours, theirs = (f(geometry, x, y) for f in (layers._kernel_by_swap, layers._native_kernel))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    x = rng.standard_normal([2, 9, 8, 3 * groups], np.float32)
+    w = rng.standard_normal([4, 3, 3, 5 * groups], np.float32)
+    y = rng.standard_normal([2, *geometry.output, 5 * groups], np.float32)
+    for ours, theirs, arrays in (
+        (layers._convolve_on_cpu, layers._native, (x, w)),
+        (layers._input_by_phases, layers._native_input, (y, w)),
+        (layers._kernel_by_swap, layers._native_kernel, (x, y)),
+    ):
+        np.testing.assert_allclose(
+            layers._each_group(ours, geometry, *arrays),
+            theirs(geometry, *arrays),
+            rtol=1e-4,
+            atol=1e-4,
+        )
 
 
-@pytest.mark.parametrize("padding", ["SAME", ((1, 1), (1, 1)), ((0, 2), (1, 0))])
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 1), (1, 1)), ((0, 2), (1, 0))])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [(4, 4), (3, 5)])
-def test_conv_takes_linens_parameters(kernel, stride, padding):
+def test_conv_takes_linens_parameters(kernel, stride, padding, groups):
     strides = (stride, stride)
-    theirs = nn.Conv(6, kernel, strides=strides, padding=padding)
+    options = {"strides": strides, "padding": padding, "feature_group_count": groups}
+    theirs = nn.Conv(6, kernel, **options)
     x = jax.random.normal(jax.random.key(0), [2, 10, 8, 3])
     variables = theirs.init(jax.random.key(1), x)
-    ours = Conv(6, kernel, strides, padding)
+    ours = Conv(6, kernel, **options)
     assert jax.tree.map(jnp.shape, ours.init(jax.random.key(1), x)) == jax.tree.map(
         jnp.shape, variables
     )
@@ -114,3 +137,80 @@ def test_under_vmap_and_in_a_loop():
     )
     looped = jax.lax.map(lambda one: jax.grad(loss, 1)(one, w), x)
     np.testing.assert_allclose(looped, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 3)])
+@pytest.mark.parametrize("resample", ["double", "mean"])
+def test_resampling_is_a_part_of_the_convolution(resample, kernel):
+    """The same parameters as a plain one between doubled pixels or before the mean; no new ones."""
+    x = jax.random.normal(jax.random.key(0), [2, 6, 4, 3])
+    ours, plain = Conv(5, kernel, resample=resample), Conv(5, kernel)
+    variables = ours.init(jax.random.key(1), x)
+    if resample == "double":
+        expected = plain.apply(variables, x.repeat(2, 1).repeat(2, 2))
+    else:
+        expected = plain.apply(variables, x).reshape(2, 3, 2, 2, 2, 5).mean((2, 4))
+    np.testing.assert_allclose(ours.apply(variables, x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (Conv(4, (4, 4), resample="mean"), "odd kernel"),
+        (Conv(4, (3, 3), (2, 2), resample="double"), "stride 1"),
+        (Conv(4, (3, 3), feature_group_count=2), "must divide the 3 channels"),
+    ],
+)
+def test_what_a_conv_cannot_do_is_said(layer, words):
+    with pytest.raises(ValueError, match=words):
+        layer.init(jax.random.key(0), jnp.ones([1, 4, 4, 3]))
+
+
+@pytest.mark.parametrize("ours", [Conv, ConvTranspose])
+def test_bfloat16_is_linens_to_its_rounding(ours):
+    theirs = {Conv: nn.Conv, ConvTranspose: nn.ConvTranspose}[ours]
+    x = jax.random.normal(jax.random.key(0), [4, 8, 8, 6])
+    options = {"strides": (2, 2), "dtype": jnp.bfloat16}
+    variables = theirs(5, (4, 4), **options).init(jax.random.key(1), x)
+
+    def result_and_gradient(layer):
+        def loss(variables):
+            y = layer(5, (4, 4), **options).apply(variables, x)
+            return jnp.sum(y.astype(jnp.float32) ** 2), y
+
+        return jax.grad(loss, has_aux=True)(variables)
+
+    (gradient, y), (expected_gradient, expected) = map(result_and_gradient, (ours, theirs))
+    assert y.dtype == expected.dtype == jnp.bfloat16
+    # bfloat16 keeps 8 bits: 2^-8 = 0.004, a little more after sums.
+    for a, b in zip(
+        jax.tree.leaves((gradient, y)), jax.tree.leaves((expected_gradient, expected)), strict=True
+    ):
+        assert a.dtype == b.dtype
+        a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+        np.testing.assert_allclose(a, b, rtol=0.02, atol=0.02 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_on_eight_devices(groups):
+    """The batch is split; each device's share of a kernel's gradient is summed."""
+    geometry = Geometry((6, 6), (3, 3), (1, 1), ((1, 1), (1, 1)), groups)
+    x = jax.random.normal(jax.random.key(0), [16, 6, 6, 4])
+    w = jax.random.normal(jax.random.key(1), [3, 3, 4 // groups, 8])
+
+    def losses(function):
+        loss = jax.value_and_grad(lambda x, w: jnp.sum(function(geometry, x, w) ** 2), (0, 1))
+        return jax.jit(loss)
+
+    mesh = jax.make_mesh((8,), ("data",), (jax.sharding.AxisType.Auto,))
+    placed = [
+        jax.device_put(array, NamedSharding(mesh, PartitionSpec(*axes)))
+        for array, axes in ((x, ["data"]), (w, []))
+    ]
+    value, (dx, dw) = losses(convolve)(*placed)
+    assert dx.sharding.spec == PartitionSpec("data")
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3),
+        (value, (dx, dw)),
+        losses(native)(x, w),
+    )
