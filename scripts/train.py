@@ -7,7 +7,10 @@ python scripts/train.py --config configs/digits.py --workdir runs/adam \
 Ctrl-C and SIGTERM save before they end it (exit code 130 and 143); the same command goes on.
 """
 
+import time
 from collections.abc import Sequence
+
+BEGAN = time.monotonic()
 
 from gan import cli
 from gan.trainers.stopping import Stop
@@ -65,6 +68,7 @@ def main(argv: Sequence[str]) -> None:
             init_from=flags.init_from,
             on_optimizer_change=flags.on_optimizer_change,
             stop=stop,
+            began=BEGAN,
         )
 
 

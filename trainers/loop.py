@@ -2,13 +2,11 @@
 
 import contextlib
 import dataclasses
-import importlib
+import functools
 import pathlib
 import time
 from collections.abc import Callable
-from concurrent import futures
 from dataclasses import dataclass
-from types import ModuleType
 from typing import NoReturn
 
 import jax
@@ -32,6 +30,7 @@ from gan.trainers.experiment import Experiment, build
 from gan.trainers.health import Health, go_back
 from gan.trainers.history import record
 from gan.trainers.pace import Pace
+from gan.trainers.reports import Reports
 from gan.trainers.run import Run
 from gan.trainers.sampling import Sampler, draw_samples, make_diversity, make_sampler
 from gan.trainers.scoring import Scorer
@@ -49,6 +48,7 @@ def train(
     init_from: str | None = None,
     on_optimizer_change: str = "refuse",
     stop: Stop | None = None,
+    began: float | None = None,
 ) -> GANState:
     """Trains from the newest checkpoint in `workdir`, or from scratch, to `config.num_steps`.
 
@@ -60,6 +60,8 @@ def train(
       on_optimizer_change: What becomes of the state of an optimizer or dynamics that is not the one
         of the checkpoint: `refuse` to go on, `reset` it, or `keep_moments` that both have.
       stop: Says when to stop early; None is never.
+      began: When the program was started, by `time.monotonic`; how long that is ago is logged after
+        the first step.
 
     Returns:
       The state at the end.
@@ -79,7 +81,7 @@ def train(
         run = Run(experiment, workdir, checkpoints, on_optimizer_change)
         state, to_save = start(run, init_from)
         if trains := int(state.step) < config.num_steps:
-            program, state = _compile(run, state, examples, scorer)
+            program, state = _compile(run, state, examples, scorer, began)
             barrier("compiled")
             if jax.process_index() == 0:
                 write_config(workdir, config)
@@ -115,37 +117,39 @@ class _Program:
     sampler: Sampler
     diversity: Callable[[GANState], float]
     scorer: Scorer | None
-    reporting: ModuleType
+    note_first_step: Callable[[], None]
 
 
 def _compile(
-    run: Run, state: GANState, examples: Examples, scorer: Scorer | None
+    run: Run, state: GANState, examples: Examples, scorer: Scorer | None, began: float | None
 ) -> tuple[_Program, GANState]:
     experiment = run.experiment
     logging.info("%s", _overview(experiment))
     feed = experiment.feed(examples)
     train_step, sampler = make_train_step(experiment), make_sampler(experiment)
     begin = time.monotonic()
-    with futures.ThreadPoolExecutor(1) as pool:  # importing CLU's writers takes some seconds
-        reporting = pool.submit(importlib.import_module, "gan.trainers.reporting").result
-        data = feed.at(
-            int(seed_after(experiment.config.seed, state.rollbacks)), int(state.step)
-        ).data
-        state, _, _ = train_step(state, data, 0)  # compiles, and makes no step
+    seed = int(seed_after(experiment.config.seed, state.rollbacks))
+    data = feed.at(seed, int(state.step)).data
+    state, _, _ = train_step(state, data, 0)  # compiles, and makes no step
     logging.info(
         "compiled in %.1f s; training from step %d", time.monotonic() - begin, int(state.step)
     )
+
+    @functools.cache
+    def note_first_step() -> None:
+        if began is not None:
+            logging.info("the first step was made %.1f s after the start", time.monotonic() - began)
+
     diversity = make_diversity(experiment, sampler, examples.examples)
-    return _Program(feed, train_step, sampler, diversity, scorer, reporting()), state
+    return _Program(feed, train_step, sampler, diversity, scorer, note_first_step), state
 
 
 def _train(run: Run, program: _Program, state: GANState, profile: bool, stop: Stop) -> GANState:
     """Runs to the end, or until the run has to go back; then the state is an older one."""
     experiment, workdir, checkpoints = run.experiment, run.workdir, run.checkpoints
     config, step = experiment.config, int(state.step)
-    with contextlib.closing(program.reporting.create_writer(workdir, step)) as writer:
-        profile_step = _next_stop(config, step) if profile else None
-        hooks = program.reporting.create_hooks(workdir, config.num_steps, step, profile_step)
+    profile_step = _next_stop(config, step) if profile else None
+    with contextlib.closing(Reports(workdir, config.num_steps, step, profile_step)) as reports:
         seed = int(seed_after(config.seed, state.rollbacks))
         pace, window, health = Pace(), _Window(experiment, step), Health(run)
         stop.can_save = True
@@ -155,6 +159,7 @@ def _train(run: Run, program: _Program, state: GANState, profile: bool, stop: St
             state, metrics, not_finite = program.train_step(state, supply.data, num_steps)
             num_skipped = health.note_not_finite(not_finite, step, num_steps)
             pace.made(num_steps)
+            program.note_first_step()
             if num_skipped and isinstance(experiment.on_nonfinite, Rollback):
                 return go_back(run, state)
             step += num_steps
@@ -164,26 +169,25 @@ def _train(run: Run, program: _Program, state: GANState, profile: bool, stop: St
             values: dict[str, float] = {}
             if last or stopping or _due(step, config.log_every_steps):
                 values = window.close(step) | {"diversity": program.diversity(state)}
-                writer.write_scalars(step, values)
+                reports.writer.write_scalars(step, values)
                 health.watch(step, values["diversity"])
             if config.sample_every_steps and (last or _due(step, config.sample_every_steps)):
                 picture = draw_samples(experiment, program.sampler, state)
-                writer.write_images(step, {"samples": picture[None]})
+                reports.writer.write_images(step, {"samples": picture[None]})
                 if jax.process_index() == 0:
                     pictures.write_png(workdir / "samples" / f"step_{step:08d}.png", picture)
             if program.scorer and _due(step, config.eval_every_steps):
                 scores = evaluate_on_the_way(run, program.scorer, program.sampler, state)
-                writer.write_scalars(step, scores)
+                reports.writer.write_scalars(step, scores)
                 values = values | scores  # the writers still read the old one
             periodic = _due(step, config.checkpoint_every_steps)
             if last or stopping or periodic:
-                writer.flush()
+                reports.writer.flush()
                 checkpoints.save(step, state, dataclasses.asdict(config), values, periodic)
             if stopping and not last:
                 _end(run, step, stop)
             checkpoints.raise_if_failed()
-            for hook in hooks:
-                hook(step)
+            reports.after(step)
     return state
 
 
