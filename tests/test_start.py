@@ -200,7 +200,7 @@ def test_a_change_stopped_before_its_first_step_never_was(workdir, monkeypatch):
         def stopped(*_):
             raise Stopped(signal.SIGINT, "stopped while compiling")
 
-        patch.setattr("gan.trainers.loop._compile", stopped)
+        patch.setattr("gan.trainers.loop.make_program", stopped)
         with pytest.raises(Stopped):
             train(other, workdir, on_optimizer_change="reset")
     assert int(train(changed(num_steps=40), workdir).step) == 40

@@ -81,7 +81,7 @@ def train(
         run = Run(experiment, workdir, checkpoints, on_optimizer_change)
         state, to_save = start(run, init_from)
         if trains := int(state.step) < config.num_steps:
-            program, state = _compile(run, state, examples, scorer, began)
+            program, state = make_program(run, state, examples, scorer, began)
             barrier("compiled")
             if jax.process_index() == 0:
                 write_config(workdir, config)
@@ -89,7 +89,7 @@ def train(
                 checkpoints.save(int(state.step), state, dataclasses.asdict(config), {})
             with contextlib.closing(program.feed):
                 while int(state.step) < config.num_steps:  # again after a rollback
-                    state = _train(run, program, state, profile, stop or Stop())
+                    state = make_steps(run, program, state, profile, stop or Stop())
         checkpoints.wait()
         barrier("complete")
         saved = checkpoints.newest()
@@ -109,7 +109,7 @@ def train(
 
 
 @dataclass(frozen=True)
-class _Program:
+class Program:
     """What a run executes, compiled."""
 
     feed: Feed
@@ -120,9 +120,10 @@ class _Program:
     note_first_step: Callable[[], None]
 
 
-def _compile(
+def make_program(
     run: Run, state: GANState, examples: Examples, scorer: Scorer | None, began: float | None
-) -> tuple[_Program, GANState]:
+) -> tuple[Program, GANState]:
+    """Compiles what a run executes; the state is donated, and comes back."""
     experiment = run.experiment
     logging.info("%s", _overview(experiment))
     feed = experiment.feed(examples)
@@ -141,10 +142,10 @@ def _compile(
             logging.info("the first step was made %.1f s after the start", time.monotonic() - began)
 
     diversity = make_diversity(experiment, sampler, examples.examples)
-    return _Program(feed, train_step, sampler, diversity, scorer, note_first_step), state
+    return Program(feed, train_step, sampler, diversity, scorer, note_first_step), state
 
 
-def _train(run: Run, program: _Program, state: GANState, profile: bool, stop: Stop) -> GANState:
+def make_steps(run: Run, program: Program, state: GANState, profile: bool, stop: Stop) -> GANState:
     """Runs to the end, or until the run has to go back; then the state is an older one."""
     experiment, workdir, checkpoints = run.experiment, run.workdir, run.checkpoints
     config, step = experiment.config, int(state.step)

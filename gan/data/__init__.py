@@ -1,6 +1,6 @@
 """Datasets by name, and batches that are a pure function of (seed, index)."""
 
-from gan.data import digits, gaussians, images, tfds
+from gan.data import digits, gaussians, images, noise, tfds
 from gan.data.batches import Data as Data
 from gan.data.batches import batch_at as batch_at
 from gan.data.dataset import DATASETS as DATASETS
@@ -16,5 +16,6 @@ __all__ = [
     "digits",
     "gaussians",
     "images",
+    "noise",
     "tfds",
 ]

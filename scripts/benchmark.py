@@ -1,0 +1,72 @@
+r"""How fast a config trains here: images a second, the share of the machine's peak, start-up.
+
+python scripts/benchmark.py --config configs/digits.py
+python scripts/benchmark.py --config configs/cifar10.py --config.dataset='noise(32)' \
+        --against pytorch --json cifar10.json
+
+Everything takes turns, and each figure is a median with the least and the greatest in brackets. Leave
+the machine alone meanwhile. A dataset that is not there can be replaced by `noise(size, channels)`.
+`--against pytorch` needs a checkout of this project and `pip install torch==2.13.0`.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from gan import cli
+from gan.errors import UsageError
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def main(argv: Sequence[str]) -> None:
+    """Flags in, a table out."""
+    parser = cli.make_parser(__doc__)
+    parser.add_argument("--config", required=True, metavar="FILE", help="a file with get_config()")
+    parser.add_argument("--config.KEY", metavar="VALUE", help="changes one key of the config")
+    parser.add_argument("--against", choices=["pytorch"], help="compare with the same in PyTorch")
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each side (10)")
+    parser.add_argument("--json", metavar="FILE", help="write all figures")
+    parser.add_argument(
+        "--step_only", action="store_true", help="leave out the whole loop and the start-up"
+    )
+    flags, overrides = cli.parse_with_overrides(parser, argv)
+    if flags.rounds < 1:
+        raise UsageError(f"--rounds must be at least 1, given {flags.rounds}")
+    if flags.against and importlib.util.find_spec("torch") is None:
+        raise UsageError("--against pytorch needs it: pip install torch==2.13.0")
+
+    from gan import config as configs
+    from gan.trainers.benchmark import describe, measure
+    from gan.trainers.opponent import Opponent
+
+    config = configs.load(flags.config, overrides)
+    cli.log_to_terminal()
+
+    def pytorch(shape: Sequence[int]) -> Opponent:
+        command = [sys.executable, "-m", "tests.benchmarks.pytorch"]
+        return Opponent(command, _ROOT, dataclasses.asdict(config) | {"shape": list(shape)})
+
+    train = [sys.executable, str(_ROOT / "scripts" / "train.py"), "--config", flags.config]
+    train += [f"--config.{key}={value}" for key, value in overrides.items()]
+    speed = measure(
+        config,
+        flags.rounds,
+        pytorch if flags.against else None,
+        None if flags.step_only else train,
+        loop=not flags.step_only,
+    )
+    print(describe(speed))
+    if flags.json:
+        values = dataclasses.asdict(speed)
+        for key in ("ratio_to_best_pytorch",):  # a plain number, to be read by other programs
+            values[f"{key}_spread"] = values[key]
+            values[key] = values[key] and values[key]["median"]
+        pathlib.Path(flags.json).write_text(json.dumps(values, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)

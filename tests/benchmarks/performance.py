@@ -1,0 +1,94 @@
+"""The table of docs/performance.md: networks of five kinds, each against the same in PyTorch.
+
+python tests/benchmarks/performance.py --output performance
+python tests/benchmarks/performance.py --only dcgan28 --rounds 3
+
+About half an hour on two cores, which have to be left alone meanwhile; needs `pip install
+torch==2.13.0`. Each row is one run of scripts/benchmark.py on random images, batch 64, float32, Optimistic
+Adam and an average of the generator's weights. Its figures go to a JSON file in the output folder; the
+table is printed.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def dcgan(size: str, width: int, dynamics: str) -> dict[str, str]:
+    return {
+        "dataset": f"noise({size})",
+        "generator": f"dcgan({width})",
+        "discriminator": f"dcgan({width})",
+        "dynamics": dynamics,
+    }
+
+
+ROWS = {
+    "dcgan32_alternating": dcgan("32", 64, "alternating"),
+    "dcgan32_simultaneous": dcgan("32", 64, "simultaneous"),
+    "dcgan28": dcgan("28, 1", 32, "simultaneous"),
+    "resnet32": {
+        "dataset": "noise(32)",
+        "generator": "resnet",
+        "discriminator": "resnet",
+        "loss": "hinge",
+        "dynamics": "alternating",
+    },
+    "r3gan32": {
+        "dataset": "noise(32)",
+        "generator": "r3gan(64, cardinality=8)",
+        "discriminator": "r3gan(64, cardinality=8)",
+        "loss": "relativistic",
+        "regularizers": "('r1(1.0)', 'r2(1.0)')",
+        "dynamics": "alternating",
+    },
+}
+
+
+def main() -> None:
+    """Flags in, a table out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=ROWS, help="one row")
+    parser.add_argument("--rounds", default="8", help="turns of each side (8)")
+    parser.add_argument("--output", default="performance", type=pathlib.Path, metavar="DIR")
+    parser.add_argument("--step_only", action="store_true", help="without loop and start-up")
+    flags = parser.parse_args()
+    flags.output.mkdir(parents=True, exist_ok=True)
+    print(
+        "| work | ms a step | images/s | of peak | PyTorch's best, ms | times as fast | a call | loop |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for name in [flags.only] if flags.only else ROWS:
+        path = flags.output / f"{name}.json"
+        command = [
+            sys.executable, ROOT / "scripts/benchmark.py", "--config", ROOT / "configs/mnist.py",
+            "--against", "pytorch", "--json", path, "--rounds", flags.rounds,
+            *(f"--config.{key}={value}" for key, value in ROWS[name].items()),
+            *(["--step_only"] if flags.step_only else []),
+        ]  # fmt: skip
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        print(row(name, json.loads(path.read_text())), flush=True)
+
+
+def row(name: str, speed: dict) -> str:
+    torch = min(speed["pytorch_step_seconds"].items(), key=lambda item: item[1]["median"])
+    ratio = speed["ratio_to_best_pytorch_spread"]
+    cells = [
+        name,
+        f"{speed['step_seconds']['median'] * 1e3:.1f}",
+        f"{speed['images_per_second']['median']:,.0f}",
+        f"{speed['share_of_peak']['median']:.0%}",
+        f"{torch[1]['median'] * 1e3:.1f} ({torch[0]})",
+        f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})",
+        f"{speed['call_over_single']['median']:.3f}",
+        f"{speed['loop_over_step']['median']:.3f}" if speed["loop_over_step"] else "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

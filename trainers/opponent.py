@@ -1,0 +1,75 @@
+"""Another program that makes the same training steps, and tells how long it takes."""
+
+import json
+import pathlib
+import subprocess
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from gan.errors import RunError, UsageError
+
+
+class Opponent:
+    """A process that answers JSON lines; `tests/benchmarks/pytorch` says which.
+
+    Args:
+      command: Starts it.
+      folder: Where it is started.
+      config: The config, and `shape`, of an image.
+
+    Raises:
+      UsageError: where it cannot make such steps.
+      RunError: where it does not start.
+    """
+
+    def __init__(self, command: Sequence[str], folder: pathlib.Path, config: Mapping[str, Any]):
+        self._process = subprocess.Popen(
+            command, cwd=folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self.hello = self._ask(config)
+
+    @property
+    def variants(self) -> list[str]:
+        """Ways in which it can make the steps."""
+        return list(self.hello["variants"])
+
+    def seconds(self, variant: str, num_steps: int) -> float:
+        """How long so many steps take; a variant's first call also warms it up."""
+        return float(self._ask({"variant": variant, "steps": num_steps})["seconds"])
+
+    def peak_memory_bytes(self) -> int:
+        """The most memory that it has held."""
+        return int(self._ask({"memory": True})["peak_memory_bytes"])
+
+    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise RunError(f"{self._name} does not start") from error
+        line = self._process.stdout.readline()
+        if not line:
+            raise RunError(f"{self._name} ended with code {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise UsageError(f"{self._name}: {answer['error']}")
+        return answer
+
+    @property
+    def _name(self) -> str:
+        return " ".join(self._process.args[1:])  # type: ignore[index, arg-type]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
