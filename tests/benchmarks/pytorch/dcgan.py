@@ -27,7 +27,6 @@ class Generator(nn.Module):
         self,
         shape: tuple[int, int, int],
         latent_dim: int,
-        *,
         width: int = 64,
         batch_norm: bool = True,
     ):
@@ -61,7 +60,6 @@ class Discriminator(nn.Module):
         self,
         shape: tuple[int, int, int],
         latent_dim: int = 0,
-        *,
         width: int = 64,
         norm: Literal["none", "batch", "spectral"] = "none",
     ):

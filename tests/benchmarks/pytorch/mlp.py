@@ -18,7 +18,7 @@ class Generator(nn.Module):
     """`[B, Z]` to `[B, C, H, W]`."""
 
     def __init__(
-        self, shape: tuple[int, int, int], latent_dim: int, *, width: int = 128, depth: int = 3
+        self, shape: tuple[int, int, int], latent_dim: int, width: int = 128, depth: int = 3
     ):
         super().__init__()
         sizes = [latent_dim, *[width] * depth]
@@ -39,7 +39,6 @@ class Discriminator(nn.Module):
         self,
         shape: tuple[int, int, int],
         latent_dim: int = 0,
-        *,
         width: int = 128,
         depth: int = 3,
     ):

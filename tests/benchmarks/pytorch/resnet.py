@@ -40,7 +40,7 @@ class UpBlock(nn.Module):
 class Generator(nn.Module):
     """`[B, Z]` to `[B, C, H, W]`."""
 
-    def __init__(self, shape: tuple[int, int, int], latent_dim: int, *, width: int = 256):
+    def __init__(self, shape: tuple[int, int, int], latent_dim: int, width: int = 256):
         super().__init__()
         size, _, channels = shape
         blocks = (size // 4).bit_length() - 1
@@ -83,7 +83,6 @@ class Discriminator(nn.Module):
         self,
         shape: tuple[int, int, int],
         latent_dim: int = 0,
-        *,
         width: int = 128,
         norm: Literal["none", "spectral"] = "spectral",
     ):
