@@ -12,8 +12,8 @@ On a CPU each is written so that XLA sees only what it is quick at:
 - a 1x1 convolution with stride 1 is a product of two matrices;
 - any other is a plain convolution in that layout, whose channels may stand for something else;
 - groups are convolved one after the other;
-- of XLA's two libraries, YNNPACK takes a convolution of few channels, Eigen one of many channels or
-  of a large kernel, which is what the gradient of a kernel is.
+- of XLA's two libraries, YNNPACK takes a convolution that sums few products for each number, Eigen
+  one that sums many, as the gradient of a kernel does.
 
 Off the CPU the native lowering is used, groups and all. docs/performance.md has the figures.
 """
@@ -30,7 +30,7 @@ from jax import lax
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _MANY_GROUPS = 32  # so many are no longer written out one by one
-_MANY_CHANNELS = 128  # so many are Eigen's
+_LONG_SUM = 1_024  # of so many products: Eigen's
 Size: TypeAlias = tuple[int, int]
 Initializer: TypeAlias = nn.initializers.Initializer
 
@@ -182,11 +182,10 @@ def _plain(
     *,
     stride: Size = (1, 1),
     dilation: Size = (1, 1),
-    eigen: bool = False,
 ) -> jax.Array:
-    """A plain convolution; `eigen` also where there are few channels."""
+    """A plain convolution, by the library that is faster at it."""
     spread = 1
-    if eigen or x.shape[-1] >= _MANY_CHANNELS:
+    if math.prod(w.shape[:3]) >= _LONG_SUM:
         # By default YNNPACK takes all that it can, and it cannot take what has zeros between its rows.
         # Where image, kernel and stride are spread alike, no zero is ever multiplied.
         spread = 2
@@ -243,7 +242,6 @@ def _kernel_by_swap(geometry: Geometry, x: jax.Array, y: jax.Array) -> jax.Array
         y.transpose(1, 2, 0, 3),  # [H', W', N, C']
         geometry.padding,
         dilation=geometry.stride,
-        eigen=True,
     )  # [C, h.., w.., C'], longer than the kernel where the stride leaves pixels unused
     height, width = geometry.kernel
     return w[:, :height, :width].transpose(1, 2, 0, 3)

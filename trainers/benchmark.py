@@ -271,18 +271,22 @@ def _against(other: Opponent, times: dict[str, list[float]]) -> dict[str, Any]:
     }
 
 
-def _loop_over_step(experiment: Experiment, bare: _Bare) -> Spread:
-    """Turns of the whole loop in a folder that is thrown away, and as many bare steps."""
+def _loop_over_step(experiment: Experiment, bare: _Bare) -> Spread | None:
+    """Turns of the whole loop in a folder that is thrown away, and as many bare steps.
+
+    None where 100 steps take longer than a minute: there is then nothing to be seen either.
+    """
     step = bare.seconds(1)
+    if 100 * step > 3 * _LOOP_SECONDS:
+        return None
     turn = 100 * max(1, min(10, int(_LOOP_SECONDS / step / 100)))
-    turns = 3 if turn * step < 2 * _LOOP_SECONDS else 1
     pace = max(1, int(1 / step))
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder)
         with Checkpoints(workdir, experiment.retention) as checkpoints:
             program, state = None, experiment.init_on_mesh()
-            for number in range(turns + 1):  # the first one imports and compiles
+            for number in range(4):  # the first one imports and compiles
                 config = dataclasses.replace(
                     experiment.config,
                     num_steps=(number + 1) * turn, log_every_steps=100,
