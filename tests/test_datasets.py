@@ -20,6 +20,18 @@ def test_digits_are_scikit_learns():
     np.testing.assert_array_equal(labels, expected.target)
 
 
+def test_noise_is_uniform_and_always_the_same():
+    dataset = DATASETS.build("noise(16, channels=1, num_images=500)")
+    images, labels = dataset.load()
+    assert images.shape == (500, *dataset.shape) == (500, 16, 16, 1)
+    assert images.dtype == np.uint8
+    assert abs(images.mean() - 127.5) < 1  # 74 / sqrt(128,000) = 0.2
+    assert set(np.unique(labels)) == set(range(dataset.num_classes))
+    np.testing.assert_array_equal(images, DATASETS.build("noise(16, 1, 500)").load()[0])
+    with pytest.raises(UsageError, match="size must be at least 1, given 0"):
+        DATASETS.build("noise(0)")
+
+
 @pytest.mark.parametrize(
     ("spec", "modes", "std"),
     [

@@ -61,7 +61,7 @@ def test_every_module_has_its_test(root):
         "compare": "compare_script", "dataset": "datasets",
         "digits": "datasets", "gaussians": "datasets", "dcgan": "networks",
         "mlp": "networks", "resnet": "networks", "r3gan": "networks", "registry": "networks", "state": "experiment", "loop": "train_script",
-        "sampling": "train_script", "reports": "train_script", "cli": "train_script", "catalog": "train_script",
+        "sampling": "train_script", "reports": "train_script", "opponent": "benchmark", "noise": "datasets", "cli": "train_script", "catalog": "train_script",
         "sharding": "train_step", "nonfinite": "health", "run": "start", "manifests": "checkpoints",
         "cache": "tfds", "pixels": "images", "preview": "prepare_script", "published": "prepare", "user_cache": "features", "classifier": "features", "frechet": "evaluation", "kernel": "evaluation", "marginals": "evaluation", "mixtures": "evaluation", "neighbours": "evaluation", "vendi": "evaluation", "inception_weights": "inception", "results": "evaluate_script",
     }  # fmt: skip

@@ -69,6 +69,7 @@ def width(path):
 def test_a_run_leaves_what_the_readme_says(finished):
     workdir, done = finished
     assert "is complete: 12 of 12 steps" in done.stderr
+    assert done.stderr.count("the first step was made") == 1
     assert sorted(path.name for path in (workdir / "samples").iterdir()) == [
         "step_00000006.png",
         "step_00000012.png",

@@ -1,0 +1,102 @@
+"""What is measured, never how long it takes."""
+
+import dataclasses
+import sys
+
+import jax
+import pytest
+
+from gan.config import TrainConfig
+from gan.errors import RunError, UsageError
+from gan.trainers import loop
+from gan.trainers.benchmark import Spread, describe, measure
+from gan.trainers.opponent import Opponent
+
+WIDTH, LATENTS, PIXELS, BATCH = 128, 64, 64, 32
+SMALL = TrainConfig(
+    dataset="noise(8, 1, 64)", generator=f"mlp({WIDTH}, 1)", discriminator=f"mlp({WIDTH}, 1)",
+    batch_size=BATCH, latent_dim=LATENTS, averaging=(), mesh="data(1)",
+)  # fmt: skip
+
+WORKER = """
+import json, sys
+config = json.loads(sys.stdin.readline())
+if config["generator"] == "unknown":
+    print(json.dumps({"error": "it has no generator 'unknown'"}))
+    sys.exit(2)
+print(json.dumps({"version": "1", "variants": ["slow", "fast"], "left_out": {"odd": "why"}}), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    if "memory" in request:
+        print(json.dumps({"peak_memory_bytes": 123}), flush=True)
+    elif request["steps"] > 1000:
+        sys.exit(3)
+    else:
+        a_step = {"slow": 2e-3, "fast": 1e-3}[request["variant"]]
+        print(json.dumps({"seconds": a_step * request["steps"]}), flush=True)
+"""
+
+
+def worker(tmp_path, generator="mlp"):
+    return Opponent([sys.executable, "-c", WORKER], tmp_path, {"generator": generator})
+
+
+def test_a_spread_is_the_median_and_both_ends():
+    assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0)
+    assert f"{Spread.of([3.0, 1.0, 2.0]):.1f}" == "2.0 (1.0 to 3.0)"
+
+
+def test_a_step_is_measured_and_its_operations_counted(tmp_path):
+    speed = measure(SMALL, 2, lambda shape: worker(tmp_path), loop=False)
+    assert speed.images_per_second.median > 0
+    assert speed.peak_memory_bytes > 1e7
+    # By hand: the two layers of each network, forward, back to the weights and to the inputs. The
+    # discriminator is passed twice (real, fake), its first layer passed back for the fake alone.
+    generator, discriminator = LATENTS * WIDTH + WIDTH * PIXELS, PIXELS * WIDTH + WIDTH
+    products = 2 * generator + WIDTH * PIXELS
+    products += 2 * (2 * discriminator + WIDTH) + PIXELS * WIDTH
+    by_hand = 2 * BATCH * products
+    assert by_hand < speed.step_flops < 1.5 * by_hand  # and optimizers, activations, norms
+    assert speed.loop_over_step is None
+    assert speed.first_step_seconds is None
+
+
+def test_it_is_compared_with_the_best_variant(tmp_path):
+    speed = measure(SMALL, 1, lambda shape: worker(tmp_path), loop=False)
+    assert speed.ratio_to_best_pytorch.median == pytest.approx(1e-3 / speed.step_seconds.median)
+    assert speed.pytorch_step_seconds["slow"].median == pytest.approx(2e-3)
+    assert speed.pytorch_left_out == {"odd": "why"}
+    assert speed.pytorch_peak_memory_bytes == 123
+    text = describe(speed)
+    for words in ("PyTorch, fast: ms a step", "1.0 (1.0 to 1.0)", "left out: why", "peak memory"):
+        assert words in text
+    assert dataclasses.asdict(speed)["ratio_to_best_pytorch"]["median"] > 0
+
+
+def test_what_another_program_cannot_do_is_its_word(tmp_path):
+    with pytest.raises(UsageError, match="it has no generator 'unknown'"):
+        worker(tmp_path, "unknown")
+    with worker(tmp_path) as other, pytest.raises(RunError, match="ended with code 3"):
+        other.seconds("slow", 2000)
+    with pytest.raises(RunError, match=r"ended with code 1|does not start"):
+        Opponent([sys.executable, "-c", "1 / 0"], tmp_path, {})
+
+
+def test_the_loop_compiles_nothing_after_its_first_periods(tmp_path, monkeypatch):
+    """Logging, pictures and saving included; programs that are made are counted by JAX itself."""
+    made = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **__: made.append(event) if "backend_compile" in event else None
+    )
+    counts = []
+    close = loop._Window.close
+    monkeypatch.setattr(
+        loop._Window, "close", lambda self, step: counts.append(len(made)) or close(self, step)
+    )
+    config = dataclasses.replace(
+        SMALL, num_steps=60, log_every_steps=5, sample_every_steps=10, checkpoint_every_steps=20
+    )
+    loop.train(config, tmp_path / "run")
+    assert len(counts) == 12
+    assert counts[0] > 0
+    assert len(set(counts[5:])) == 1
