@@ -27,7 +27,11 @@ class Opponent:
         self._process = subprocess.Popen(
             command, cwd=folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        self.hello = self._ask(config)
+        try:
+            self.hello = self._ask(config)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def variants(self) -> list[str]:
@@ -71,5 +75,9 @@ class Opponent:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process."""
         self._process.kill()
         self._process.communicate()
