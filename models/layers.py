@@ -1,6 +1,6 @@
 """Convolutions that are as fast on a CPU as they are on a GPU, and differentiable as often as needed.
 
-XLA's CPU backend is quick for a plain convolution in ('NHWC', 'HWIO', 'NHWC') layout, but 3 to 800
+XLA's CPU backend is quick for a plain convolution in ('NHWC', 'HWIO', 'NHWC') layout, but 3 to 300
 times too slow for the ones that autodiff makes of it (dilated inputs, unusual layouts, groups, more so
 inside a loop). A convolution y = x * w is linear in x and in w, so its two derivatives are two more
 such products, and the derivatives of those are again among the three:

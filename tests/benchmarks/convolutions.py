@@ -4,8 +4,8 @@ python tests/benchmarks/convolutions.py
 
 Batch 64, float32, inside a loop as in training. The two sides take turns; each figure is the median of
 the rounds (of one, where XLA's own takes over a second), in ms, and beside them stands what a product of matrices with as many operations would take
-at the speed that such products reach in the same run. About 5 minutes on two cores, most of it XLA's
-own gradients of grouped kernels; leave the machine alone meanwhile.
+at the speed that such products reach in the same run. About 4 minutes on two cores, most of it XLA's
+own gradients of kernels; leave the machine alone meanwhile.
 """
 
 import argparse
@@ -24,15 +24,12 @@ from gan.models.layers import Geometry
 BATCH = 64
 STRIDED = ((4, 4), (2, 2), ((1, 1), (1, 1)))
 SAME = ((3, 3), (1, 1), ((1, 1), (1, 1)))
-POINT = ((1, 1), (1, 1), ((0, 0), (0, 0)))
 SHAPES = [  # geometry, C, C'
     (Geometry((32, 32), *STRIDED), 3, 64),
     (Geometry((16, 16), *STRIDED), 64, 128),
     (Geometry((8, 8), *STRIDED), 128, 256),
     (Geometry((16, 16), *SAME), 128, 128),
     (Geometry((32, 32), *SAME), 64, 64),
-    (Geometry((32, 32), *POINT), 128, 256),
-    (Geometry((16, 16), *SAME, groups=8), 128, 128),
 ]
 
 
@@ -60,11 +57,10 @@ def rows(
     keys = jax.random.split(jax.random.key(0), 3)
     x = jax.random.normal(keys[0], [BATCH, *geometry.image, channels])
     y = jax.random.normal(keys[1], [BATCH, *geometry.output, features])
-    w = jax.random.normal(keys[2], [*geometry.kernel, channels // geometry.groups, features])
+    w = jax.random.normal(keys[2], [*geometry.kernel, channels, features])
     multiplications = y.size * w.size // features
     (height, width), (h, k) = geometry.image, geometry.kernel
-    groups = f", {geometry.groups} groups" if geometry.groups > 1 else ""
-    name = f"{height}x{width}, {channels} to {features}, {h}x{k} / {geometry.stride[0]}{groups}"
+    name = f"{height}x{width}, {channels} to {features}, {h}x{k} / {geometry.stride[0]}"
     found = []
     for which, ours, native, arrays in (
         ("forward", layers.convolve, layers._native, (x, w)),
