@@ -183,7 +183,7 @@ def make_steps(run: Run, program: Program, state: GANState, profile: bool, stop:
                 values = values | scores  # the writers still read the old one
             periodic = _due(step, config.checkpoint_every_steps)
             if last or stopping or periodic:
-                reports.writer.flush()
+                reports.flush()
                 checkpoints.save(step, state, dataclasses.asdict(config), values, periodic)
             if stopping and not last:
                 _end(run, step, stop)

@@ -43,6 +43,11 @@ class Reports:
             for hook in self._hooks:
                 hook(step)
 
+    def flush(self) -> None:
+        """Writes what was given so far to the files."""
+        if "writer" in vars(self):
+            self.writer.flush()
+
     def close(self) -> None:
         """Writes what is not written yet."""
         if "writer" in vars(self):

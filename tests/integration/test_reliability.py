@@ -124,7 +124,7 @@ def kill(start, tmp_path, undisturbed, times):
         if rng.random() < 0.2:
             training.send(signal.SIGKILL, after=rng.uniform(0, 5))
         else:
-            training.wait_for("training from step").send(signal.SIGKILL, rng.uniform(0, 0.8))
+            training.wait_for("loss/generator").send(signal.SIGKILL, rng.uniform(0, 0.8))
         training.process.wait()
         if (saved := newest(tmp_path / "run")) and saved.step == STEPS:
             break
