@@ -36,6 +36,8 @@ def main(argv: Sequence[str]) -> None:
     flags, overrides = cli.parse_with_overrides(parser, argv)
     if flags.rounds < 1:
         raise UsageError(f"--rounds must be at least 1, given {flags.rounds}")
+    if flags.json and not pathlib.Path(flags.json).parent.is_dir():
+        raise UsageError(f"--json={flags.json}: there is no such folder")
     if flags.against and importlib.util.find_spec("torch") is None:
         raise UsageError("--against pytorch needs it: pip install torch==2.13.0")
 
@@ -62,9 +64,8 @@ def main(argv: Sequence[str]) -> None:
     print(describe(speed))
     if flags.json:
         values = dataclasses.asdict(speed)
-        for key in ("ratio_to_best_pytorch",):  # a plain number, to be read by other programs
-            values[f"{key}_spread"] = values[key]
-            values[key] = values[key] and values[key]["median"]
+        spread = values["ratio_to_best_pytorch_spread"] = values["ratio_to_best_pytorch"]
+        values["ratio_to_best_pytorch"] = spread and spread["median"]  # for other programs
         pathlib.Path(flags.json).write_text(json.dumps(values, indent=2) + "\n")
 
 

@@ -9,7 +9,8 @@ import pytest
 from gan.config import TrainConfig
 from gan.errors import RunError, UsageError
 from gan.trainers import loop
-from gan.trainers.benchmark import Spread, describe, measure
+from gan.trainers.benchmark import Spread, _Bare, describe, measure
+from gan.trainers.experiment import build
 from gan.trainers.opponent import Opponent
 
 WIDTH, LATENTS, PIXELS, BATCH = 128, 64, 64, 32
@@ -59,6 +60,24 @@ def test_a_step_is_measured_and_its_operations_counted(tmp_path):
     assert by_hand < speed.step_flops < 1.5 * by_hand  # and optimizers, activations, norms
     assert speed.loop_over_step is None
     assert speed.first_step_seconds is None
+
+
+def test_as_many_steps_are_made_as_are_asked_for_when_data_come_in_blocks():
+    experiment = build(SMALL)
+
+    class Blocks:
+        """A feed whose supplies last for three steps."""
+
+        feed = experiment.feed(experiment.dataset.load())
+
+        def at(self, seed, step):
+            supply = self.feed.at(seed, step)
+            return supply._replace(num_steps=min(supply.num_steps, 3 - step % 3))
+
+    bare = _Bare(experiment, Blocks())
+    before = int(bare._state.step)
+    bare.seconds(8)
+    assert int(bare._state.step) == before + 8
 
 
 def test_it_is_compared_with_the_best_variant(tmp_path):

@@ -29,7 +29,7 @@ from absl import logging
 from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
 from gan.data.dataset import Examples
-from gan.data.feeds import Supply
+from gan.data.feeds import Feed
 from gan.errors import RunError
 from gan.state import GANState
 from gan.trainers.experiment import Experiment, build
@@ -128,35 +128,39 @@ def measure(
       RunError: where another program fails.
     """
     experiment = build(config)
-    bare = _Bare(experiment, experiment.dataset.load())
-    step = bare.seconds(1)
-    many = max(2, min(20, int(_CALL_SECONDS / step)))
-    few = max(1, math.ceil(many / 4))
-    dot = _dot()
-    sides: dict[str, Callable[[], float]] = {
-        "many": lambda: bare.seconds(many) / many,
-        "single": lambda: sum(bare.seconds(1) for _ in range(few)) / few,
-        "peak": lambda: 2 * _MATRIX**3 / dot(),
-    }
+    examples = experiment.dataset.load()
+    other = None
+    against: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
-        other = None
+        feed = stack.enter_context(contextlib.closing(experiment.feed(examples)))
+        bare = _Bare(experiment, feed)
+        many = max(2, min(20, int(_CALL_SECONDS / bare.seconds(1))))
+        few = max(1, math.ceil(many / 4))
+        dot = _dot()
+        sides: dict[str, Callable[[], float]] = {
+            "many": lambda: bare.seconds(many) / many,
+            "single": lambda: sum(bare.seconds(1) for _ in range(few)) / few,
+            "peak": lambda: 2 * _MATRIX**3 / dot(),
+        }
         if opponent is not None:
             other = stack.enter_context(opponent(experiment.dataset.shape))
             for variant in other.variants:
                 sides[variant] = partial(_of_other, other, variant, few)
         times = _take_turns(sides, rounds)
         memory = _peak_memory()
-        against = _against(other, times) if other is not None else {}
-    images = config.batch_size * experiment.dynamics.num_batches
-    peak = Spread.of(times["peak"])
-    extra: dict[str, Any] = {}
-    if loop:
-        logging.info("the whole loop")
-        with _quiet():
-            extra["loop_over_step"] = _loop_over_step(experiment, bare)
+        if other is not None:
+            against = _against(other, times)
+            other.close()
+        if loop:
+            logging.info("the whole loop")
+            with _quiet():
+                extra["loop_over_step"] = _loop_over_step(experiment, examples, bare)
     if train_command is not None:
         logging.info("the first step of %s", " ".join(train_command))
         extra["first_step_seconds"] = _first_step(train_command)
+    images = config.batch_size * experiment.dynamics.num_batches
+    peak = Spread.of(times["peak"])
     versions = {"python": platform.python_version(), "jax": jax.__version__}
     if other is not None:
         versions["torch"] = other.hello["version"]
@@ -183,26 +187,28 @@ def measure(
 class _Bare:
     """Steps, and nothing else."""
 
-    def __init__(self, experiment: Experiment, examples: Examples):
-        feed = experiment.feed(examples)
-        self.examples = examples
-        self._supply: Supply = feed.at(experiment.config.seed, 0)
+    def __init__(self, experiment: Experiment, feed: Feed):
+        self._feed, self._seed, self._made = feed, experiment.config.seed, 0
         self._step = make_train_step(experiment)
         self._state: GANState = experiment.init_on_mesh()
+        data = feed.at(self._seed, 0).data
         begin = time.perf_counter()
         with _no_compile_cache(), jax.set_mesh(self._step.mesh):
-            compiled = self._step.jitted.lower(self._state, self._supply.data, 1).compile()
+            compiled = self._step.jitted.lower(self._state, data, 1).compile()
         self.compile_seconds = time.perf_counter() - begin
         self.flops = float(compiled.cost_analysis()["flops"])
         self.seconds(1)
         self.seconds(1)
 
     def seconds(self, num_steps: int) -> float:
-        """How long a call of so many steps takes."""
-        num_steps = min(num_steps, self._supply.num_steps)
-        begin = time.perf_counter()
-        called = self._step(self._state, self._supply.data, num_steps)
-        self._state = jax.block_until_ready(called.state)
+        """How long so many steps take: a call, or as many as streamed data are cut into."""
+        begin, end = time.perf_counter(), self._made + num_steps
+        while self._made < end:
+            supply = self._feed.at(self._seed, self._made)
+            made = min(end - self._made, supply.num_steps)
+            self._state = self._step(self._state, supply.data, made).state
+            self._made += made
+        jax.block_until_ready(self._state)
         return time.perf_counter() - begin
 
 
@@ -271,7 +277,7 @@ def _against(other: Opponent, times: dict[str, list[float]]) -> dict[str, Any]:
     }
 
 
-def _loop_over_step(experiment: Experiment, bare: _Bare) -> Spread | None:
+def _loop_over_step(experiment: Experiment, examples: Examples, bare: _Bare) -> Spread | None:
     """Turns of the whole loop in a folder that is thrown away, and as many bare steps.
 
     None where 100 steps take longer than a minute: there is then nothing to be seen either.
@@ -282,28 +288,28 @@ def _loop_over_step(experiment: Experiment, bare: _Bare) -> Spread | None:
     turn = 100 * max(1, min(10, int(_LOOP_SECONDS / step / 100)))
     pace = max(1, int(1 / step))
     ratios = []
-    with tempfile.TemporaryDirectory() as folder:
-        workdir = pathlib.Path(folder)
-        with Checkpoints(workdir, experiment.retention) as checkpoints:
-            program, state = None, experiment.init_on_mesh()
-            for number in range(4):  # the first one imports and compiles
-                config = dataclasses.replace(
-                    experiment.config,
-                    num_steps=(number + 1) * turn, log_every_steps=100,
-                    checkpoint_every_steps=1_000, sample_every_steps=0, eval_every_steps=0,
-                )  # fmt: skip
-                run = Run(dataclasses.replace(experiment, config=config), workdir, checkpoints)
-                if program is None:
-                    program, state = make_program(run, state, bare.examples, None, None)
-                begin = time.perf_counter()
-                state = make_steps(run, program, state, False, Stop())
-                checkpoints.wait()
-                whole = time.perf_counter() - begin
-                calls = [pace] * (turn // pace) + [turn % pace] * (turn % pace > 0)
-                alone = sum(bare.seconds(call) for call in calls)
-                if number:
-                    ratios.append(whole / alone)
-            program.feed.close()  # type: ignore[union-attr]
+    with contextlib.ExitStack() as stack:
+        workdir = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        checkpoints = stack.enter_context(Checkpoints(workdir, experiment.retention))
+
+        def run(num_steps: int) -> Run:
+            config = dataclasses.replace(
+                experiment.config, num_steps=num_steps, log_every_steps=100,
+                checkpoint_every_steps=1_000, sample_every_steps=0, eval_every_steps=0,
+            )  # fmt: skip
+            return Run(dataclasses.replace(experiment, config=config), workdir, checkpoints)
+
+        program, state = make_program(run(turn), experiment.init_on_mesh(), examples, None, None)
+        stack.enter_context(contextlib.closing(program.feed))
+        for number in range(4):  # the first one imports CLU
+            begin = time.perf_counter()
+            state = make_steps(run((number + 1) * turn), program, state, False, Stop())
+            checkpoints.wait()
+            whole = time.perf_counter() - begin
+            calls = [pace] * (turn // pace) + [turn % pace] * (turn % pace > 0)
+            alone = sum(bare.seconds(call) for call in calls)
+            if number:
+                ratios.append(whole / alone)
     return Spread.of(ratios)
 
 

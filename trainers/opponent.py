@@ -78,6 +78,8 @@ class Opponent:
         self.close()
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process, if it still runs."""
+        if self._process.stdin and self._process.stdin.closed:
+            return
         self._process.kill()
         self._process.communicate()

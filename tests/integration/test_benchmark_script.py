@@ -31,14 +31,16 @@ def test_it_prints_and_writes_what_a_config_costs(root, tmp_path):
         assert words in done.stdout
     speed = json.loads(file.read_text())
     assert speed["config"]["generator"] == "mlp(16)"
-    assert speed["loop_over_step"]["median"] > 0.5
-    assert 0 < speed["first_step_seconds"] < 300
+    loop = speed["loop_over_step"]
+    assert 0 < loop["low"] <= loop["median"] <= loop["high"]
+    assert speed["first_step_seconds"] > 0
     assert speed["ratio_to_best_pytorch"] is None
 
 
 @pytest.mark.parametrize(
     ("args", "words"),
     [
+        (["--json", "no/such/folder.json"], "--json=no/such/folder.json: there is no such folder"),
         (["--rounds", "0"], "--rounds must be at least 1, given 0"),
         (["--config.generator=mpl"], "did you mean 'mlp'"),
         (["--against", "tensorflow"], "invalid choice"),
