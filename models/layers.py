@@ -30,6 +30,7 @@ from jax import lax
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _MANY_GROUPS = 32  # so many are no longer written out one by one
+_FEW_CHANNELS = 16  # fewer are not worth a convolution for each phase
 _LONG_SUM = 1_024  # of so many products: Eigen's
 Size: TypeAlias = tuple[int, int]
 Initializer: TypeAlias = nn.initializers.Initializer
@@ -87,7 +88,7 @@ def convolve(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def convolve_input(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
     """The transpose of `convolve` in x: y and w to `[N, H, W, C]`."""
-    return _by_platform(_input_by_phases, _native_input, geometry, y, w)
+    return _by_platform(_input_on_cpu, _native_input, geometry, y, w)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -201,13 +202,64 @@ def _plain(
     )
 
 
-def _input_by_phases(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
-    """Every stride-th pixel of x sees the same part of the kernel.
-
-    One stride-1 convolution gives all these phases as channels; they are then laid side by side.
-    """
+def _input_on_cpu(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
     if geometry.pointwise:
         return y @ w[0, 0].T
+    few = w.shape[2] < _FEW_CHANNELS
+    return (_input_at_once if few else _input_by_phases)(geometry, y, w)
+
+
+class Phase(NamedTuple):
+    """Every stride-th pixel of x along one axis: a stride-1 convolution of y.
+
+    Attributes:
+      taps: Which of the kernel's numbers along this axis, last first, those pixels are made with.
+      padding: Of y.
+    """
+
+    taps: slice
+    padding: Size
+
+
+def _phases(geometry: Geometry, axis: int) -> list[Phase]:
+    """One for each pixel of a stride; all are ceil(image / stride) long."""
+    stride, (low, _) = geometry.stride[axis], geometry.padding[axis]
+    size, length = max(geometry.kernel[axis], stride), geometry.output[axis]
+    phases = []
+    for first in range(stride):
+        # Pixel first + q stride of x is pixel tap + (q + shift) stride of the padded x.
+        shift, tap = divmod(first + low, stride)
+        taps = (size - tap - 1) // stride + 1
+        blocks = math.ceil(geometry.image[axis] / stride)
+        last = tap + (taps - 1) * stride
+        phases.append(
+            Phase(slice(last, None, -stride), (taps - 1 - shift, blocks + shift - length))
+        )
+    return phases
+
+
+def _input_by_phases(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
+    """Every stride-th pixel of x sees the same part of the kernel; those are laid side by side."""
+    spare = [(0, max(0, s - k)) for s, k in zip(geometry.stride, geometry.kernel, strict=True)]
+    w = jnp.pad(w, [*spare, (0, 0), (0, 0)]).swapaxes(2, 3)  # [h, w, C', C]
+    columns = _phases(geometry, 1)
+    x = jnp.stack(
+        [
+            jnp.stack([_plain(y, w[r.taps, c.taps], (r.padding, c.padding)) for c in columns], 3)
+            for r in _phases(geometry, 0)
+        ],
+        2,
+    )  # [N, H / sh, sh, W / sw, sw, C]
+    _, qh, sh, qw, sw, channels = x.shape
+    height, width = geometry.image
+    return x.reshape(-1, qh * sh, qw * sw, channels)[:, :height, :width]
+
+
+def _input_at_once(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
+    """The same where x has few channels: one convolution, the phases as its channels.
+
+    Padding shifts some phases by a pixel: a row and a column of y more are convolved than are used.
+    """
     (sh, sw), channels = geometry.stride, w.shape[2]
     taps = [math.ceil(k / s) for k, s in zip(geometry.kernel, geometry.stride, strict=True)]
     kh, kw = taps

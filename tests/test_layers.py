@@ -31,24 +31,30 @@ def native(geometry, x, w):
 @settings(deadline=None, max_examples=12)
 @given(
     image=sizes, kernel=small, stride=strides, padding=pads, groups=st.integers(1, 3),
-    seed=st.integers(0, 99),
+    channels=st.sampled_from([2, layers._FEW_CHANNELS]), seed=st.integers(0, 99),
 )  # fmt: skip
 @example(
-    image=(5, 4), kernel=(1, 1), stride=(1, 1), padding=((0, 0), (0, 0)), groups=1, seed=0
+    image=(5, 4), kernel=(1, 1), stride=(1, 1), padding=((0, 0), (0, 0)), groups=1, channels=2,
+    seed=0,
 )  # a product of matrices  # fmt: skip
 @example(
-    image=(3, 3), kernel=(3, 3), stride=(1, 1), padding=((1, 1), (1, 1)), groups=33, seed=0
+    image=(5, 4), kernel=(4, 1), stride=(2, 3), padding=((1, 2), (0, 1)), groups=1, channels=16,
+    seed=0,
+)  # phases of unequal lengths, one of them without taps  # fmt: skip
+@example(
+    image=(3, 3), kernel=(3, 3), stride=(1, 1), padding=((1, 1), (1, 1)), groups=33, channels=2,
+    seed=0,
 )  # no longer one by one  # fmt: skip
 def test_convolve_is_laxs_with_its_first_and_second_derivatives(
-    image, kernel, stride, padding, groups, seed
+    image, kernel, stride, padding, groups, channels, seed
 ):
     geometry = Geometry(image, kernel, stride, padding, groups)
     if min(geometry.output) < 1:
         return
     with jax.enable_x64(True):
         rng = np.random.default_rng(seed)
-        x, dx = rng.standard_normal([2, 2, *image, 2 * groups])
-        w, dw = rng.standard_normal([2, *kernel, 2, 3 * groups])
+        x, dx = rng.standard_normal([2, 2, *image, channels * groups])
+        w, dw = rng.standard_normal([2, *kernel, channels, 3 * groups]) / channels
 
         def penalised(function):
             def loss(x, w):
@@ -77,6 +83,7 @@ def test_the_forms_for_cpus_are_the_native_ones(stride, groups):
     y = rng.standard_normal([2, *geometry.output, 5 * groups], np.float32)
     for ours, theirs, arrays in (
         (layers._convolve_on_cpu, layers._native, (x, w)),
+        (layers._input_at_once, layers._native_input, (y, w)),
         (layers._input_by_phases, layers._native_input, (y, w)),
         (layers._kernel_by_swap, layers._native_kernel, (x, y)),
     ):
