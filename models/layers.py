@@ -285,18 +285,22 @@ def _input_at_once(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
 
 
 def _kernel_by_swap(geometry: Geometry, x: jax.Array, y: jax.Array) -> jax.Array:
-    """The batch is what is summed over: it takes the place of the channels."""
+    """The batch is what is summed over: it takes the place of the channels.
+
+    Those lie side by side within a row, so that moving x's axes is turning one matrix over.
+    """
     if geometry.pointwise:
         w = lax.dot_general(_pixels(x), _pixels(y), (((0,), (0,)), ((), ())))
         return w[None, None]
+    channels, (height, width) = x.shape[-1], geometry.kernel
+    (sh, sw), (rows, (left, right)) = geometry.stride, geometry.padding
     w = _plain(
-        x.transpose(3, 1, 2, 0),  # [C, H, W, N]
+        x.transpose(1, 2, 3, 0).reshape(1, geometry.image[0], -1, len(x)),  # [1, H, W C, N]
         y.transpose(1, 2, 0, 3),  # [H', W', N, C']
-        geometry.padding,
-        dilation=geometry.stride,
-    )  # [C, h.., w.., C'], longer than the kernel where the stride leaves pixels unused
-    height, width = geometry.kernel
-    return w[:, :height, :width].transpose(1, 2, 0, 3)
+        (rows, (left * channels, right * channels)),
+        dilation=(sh, sw * channels),
+    )  # [1, h.., w.. C, C'], longer than the kernel where the stride leaves pixels unused
+    return w[0, :height, : width * channels].reshape(height, width, channels, -1)
 
 
 def _pixels(x: jax.Array) -> jax.Array:
