@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax import lax
+
+from gan.models.layers import Conv
 
 SIZE = 299
-_PRECISION = lax.Precision.HIGHEST  # accelerators would else round to fewer bits
 _INIT = nn.initializers.he_normal()
 Images: TypeAlias = jax.Array | np.ndarray
 Unit: TypeAlias = tuple[str, int, int | tuple[int, int]]
@@ -43,7 +43,6 @@ class InceptionV3(nn.Module):
     there is are `kernel` and `bias` of each, in `params`. Untrained, they are He-normal.
     """
 
-    @nn.compact
     def __call__(self, x: jax.Array) -> Features:
         """Features of images.
 
@@ -55,6 +54,11 @@ class InceptionV3(nn.Module):
         """
         if x.shape[1:] != (SIZE, SIZE, 3):
             raise ValueError(f"images are [B, {SIZE}, {SIZE}, 3], not {list(x.shape)}")
+        with jax.default_matmul_precision("highest"):  # accelerators would else round to fewer bits
+            return self._features(x)
+
+    @nn.compact
+    def _features(self, x: jax.Array) -> Features:
         x = _unit(x, "Conv2d_1a_3x3", 32, 3, stride=2)  # [B, 149, 149, 32]
         x = _unit(x, "Conv2d_2a_3x3", 32, 3, padding="VALID")
         x = _unit(x, "Conv2d_2b_3x3", 64, 3)  # [B, 147, 147, 64]
@@ -177,7 +181,7 @@ class _Classifier(nn.Module):
     def __call__(self, pool: jax.Array) -> tuple[jax.Array, jax.Array]:
         kernel = self.param("kernel", _INIT, (pool.shape[-1], 1008))
         bias = self.param("bias", nn.initializers.zeros, (1008,))
-        unbiased = jnp.dot(pool, kernel, precision=_PRECISION)
+        unbiased = pool @ kernel
         return unbiased + bias, unbiased
 
 
@@ -190,12 +194,11 @@ def _unit(
     padding: str = "SAME",
 ) -> jax.Array:
     """A convolution and a ReLU; one with a stride is not padded."""
-    convolution = nn.Conv(
+    convolution = Conv(
         features,
         (kernel, kernel) if isinstance(kernel, int) else kernel,
-        stride,
+        (stride, stride),
         padding if stride == 1 else "VALID",
-        precision=_PRECISION,
         kernel_init=_INIT,
         name=name,
     )

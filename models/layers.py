@@ -31,7 +31,7 @@ from jax import lax
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _MANY_GROUPS = 32  # so many are no longer written out one by one
 _FEW_CHANNELS = 16  # fewer are not worth a convolution for each phase
-_LONG_SUM = 1_024  # of so many products: Eigen's
+_LONG_SUM = 800  # of so many products: Eigen's
 Size: TypeAlias = tuple[int, int]
 Initializer: TypeAlias = nn.initializers.Initializer
 

@@ -249,6 +249,19 @@ def test_the_network_takes_one_size():
         jax.eval_shape(InceptionV3().init, jax.random.key(0), jnp.zeros([1, 224, 224, 3]))
 
 
+def test_no_product_is_rounded_on_an_accelerator():
+    network, images = InceptionV3(), jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), images)
+    program = jax.jit(network.apply).trace(variables, images).lower(lowering_platforms=("cuda",))
+    products = [
+        line
+        for line in program.as_text().splitlines()
+        if "convolution(" in line or "dot_gen" in line
+    ]
+    assert len(products) == 95  # 94 convolutions and the classifier
+    assert all(line.count("HIGHEST") == 2 for line in products)
+
+
 def test_a_npz_gives_its_arrays_back(arrays, tmp_path):
     np.savez(tmp_path / "weights.npz", **arrays)
     weights = load(tmp_path / "weights.npz")
