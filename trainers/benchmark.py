@@ -41,7 +41,7 @@ from gan.trainers.train_step import make_train_step
 
 _MATRIX = 2_048
 _CALL_SECONDS = 3.0  # about so long is a call of several steps
-_LOOP_SECONDS = 20.0  # and a turn of the whole loop
+_LOOP_SECONDS = 20.0  # what is paid once a run then weighs little
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ def _loop_over_step(experiment: Experiment, examples: Examples, bare: _Bare) -> 
     step = bare.seconds(1)
     if 100 * step > 3 * _LOOP_SECONDS:
         return None
-    turn = 100 * max(1, min(10, int(_LOOP_SECONDS / step / 100)))
+    turn = 100 * max(1, min(40, int(_LOOP_SECONDS / step / 100)))
     pace = max(1, int(1 / step))
     ratios = []
     with contextlib.ExitStack() as stack:
