@@ -148,7 +148,7 @@ BOTH = [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
 
 @pytest.mark.parametrize("number", BOTH)
 def test_a_signal_while_it_compiles(start, tmp_path, undisturbed, number):
-    training = start().wait_for("generator: mlp").send(number)
+    training = start().wait_for("data: ").send(number)
     words = f"train.py: stopped by {number.name} before the first step; nothing is lost"
     assert training.end(128 + number) == words
     start().end(0)
