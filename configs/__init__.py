@@ -1,1 +1,1 @@
-"""Recipes, one file each; loaded by path."""
+"""Recipes, one per file; each is loaded by its path."""

@@ -3,10 +3,10 @@
     python scripts/prepare_data.py --dataset cifar10
     python scripts/train.py --config configs/cifar10.py --workdir runs/cifar10
 
-The first command downloads it, or reads the published files in `--raw_dir`. Not run to its end: two
-cores of a 2.6 GHz Xeon make about four steps a second, so that 50,000 steps would take three and a
-half hours; it is meant for a GPU. What was seen are the first 3,000 steps, without flips: soft
-patches in the colours of photos, with skies and grounds, and no objects yet.
+The first command downloads the dataset, or reads the published files in `--raw_dir`. The recipe is
+meant for a GPU and has not been run to its end: two cores of a 2.6 GHz Xeon make about four steps a
+second, so that 50,000 steps would take three and a half hours. After 3,000 steps, without flips, the
+samples were soft patches in the colours of photos, with skies and grounds but no objects yet.
 """
 
 from ml_collections import ConfigDict

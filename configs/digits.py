@@ -1,9 +1,10 @@
-"""Handwritten digits of 8x8 pixels, by class: the first GAN to train, with no download.
+"""Handwritten digits of 8x8 pixels, by class: a first GAN to train, without any download.
 
     python scripts/train.py --config configs/digits.py --workdir runs/digits
 
-Took 1 min 4 s on two cores of a 2.6 GHz Xeon (285 steps a second). The columns of the grid are the
-ten classes: after 2,500 steps most can be told apart, at the end nearly every one can be read.
+Training took 1 min 4 s on two cores of a 2.6 GHz Xeon (285 steps a second). The columns of the grid
+are the ten classes: after 2,500 steps most can be told apart, and at the end nearly every digit is
+legible.
 """
 
 from ml_collections import ConfigDict

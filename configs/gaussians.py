@@ -1,10 +1,10 @@
-"""Eight Gaussians on a ring: the 2-D toy in which lost modes are seen.
+"""Eight Gaussians on a ring: a 2-D toy that shows at a glance which modes are lost.
 
     python scripts/train.py --config configs/gaussians.py --workdir runs/gaussians
 
-Took 54 s on two cores of a 2.6 GHz Xeon (240 steps a second). `eval/modes_covered` is 8 from step
-4,000 on, and at the end 88% of the generated points are within three standard deviations of a mode,
-with a KL divergence of the modes' shares to uniform of 0.002.
+Training took 54 s on two cores of a 2.6 GHz Xeon (240 steps a second). `eval/modes_covered` is 8 from
+step 4,000 on. At the end 88% of the generated points are within three standard deviations of a mode,
+and the KL divergence of the modes' shares from the uniform distribution is 0.002.
 """
 
 from ml_collections import ConfigDict

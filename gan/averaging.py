@@ -1,29 +1,30 @@
-"""Averages of the generator over training: what is sampled from, smoother than the last iterate."""
+"""Averages of the generator over training: samples of them are better than the last iterate's."""
 
 import abc
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
+from gan.argument_bounds import AtLeast, BoundedFields, Within
 from gan.players import PlayerState
 from gan.specs import Registry
 
 
-class Averaging(abc.ABC):
+class Averaging(BoundedFields, abc.ABC):
     """An average of the generator's parameters and variables.
 
-    The average has the shape of what it averages, `{"params": ..., "variables": ...}`, and starts
-    as a copy of it.
+    It is a pytree `{"params": ..., "variables": ...}` of the shapes of what it averages, and starts
+    as a copy of that.
     """
 
     def init(self, generator: PlayerState) -> Any:
-        """The average before the first step."""
+        """Returns the average before the first step."""
         return jax.tree.map(jnp.copy, _averaged(generator))
 
     def update(self, average: Any, generator: PlayerState, step: jax.Array) -> Any:
-        """The average after the generator's update number `step` (the first is 1)."""
+        """Returns the average after the generator's update number `step` (the first is 1)."""
         weight = self.weight(step)
 
         def mix(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -35,7 +36,10 @@ class Averaging(abc.ABC):
 
     @abc.abstractmethod
     def weight(self, step: jax.Array) -> jax.Array:
-        """The weight in [0, 1] of the newest iterate."""
+        """Returns the weight in [0, 1] of the newest iterate."""
+
+    def check_late_start(self, step: int) -> None:
+        """Raises ValueError where the average cannot start after `step` steps without it."""
 
 
 def _averaged(generator: PlayerState) -> Any:
@@ -51,20 +55,14 @@ class EMA(Averaging):
     """Exponential moving average: average <- decay average + (1 - decay) newest.
 
     Attributes:
-      decay: In [0, 1); 0.999 remembers about the last 1,000 steps.
+      decay: Weight of the old average; 0.999 remembers about the last 1,000 steps.
       start_step: Until this step the average is the newest iterate itself.
 
     Yazici et al., "The Unusual Effectiveness of Averaging in GAN Training", ICLR 2019.
     """
 
-    decay: float = 0.999
-    start_step: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"decay must be in [0, 1), given {self.decay}")
-        if self.start_step < 0:
-            raise ValueError(f"start_step must be 0 or more, given {self.start_step}")
+    decay: Annotated[float, Within(0, 1, open_end=True)] = 0.999
+    start_step: Annotated[int, AtLeast(0)] = 0
 
     def weight(self, step: jax.Array) -> jax.Array:  # noqa: D102
         return jnp.where(step <= self.start_step, 1.0, 1 - self.decay)
@@ -81,11 +79,14 @@ class Uniform(Averaging):
     Polyak and Juditsky, 1992; for games Gidel et al., ICLR 2019, section 3.1.
     """
 
-    start_step: int = 0
-
-    def __post_init__(self) -> None:
-        if self.start_step < 0:
-            raise ValueError(f"start_step must be 0 or more, given {self.start_step}")
+    start_step: Annotated[int, AtLeast(0)] = 0
 
     def weight(self, step: jax.Array) -> jax.Array:  # noqa: D102
         return 1 / jnp.maximum(step - self.start_step, 1).astype(jnp.float32)
+
+    def check_late_start(self, step: int) -> None:  # noqa: D102
+        if self.start_step < step:
+            raise ValueError(
+                f"the iterates before step {step} are not there; uniform(start_step={step}) is the "
+                f"mean from then on"
+            )

@@ -1,4 +1,4 @@
-"""What every command line shares: `--config` with overrides, and errors as one line."""
+"""Shared by all command lines: `--config` with overrides, and errors as one line."""
 
 import argparse
 import contextlib
@@ -16,7 +16,7 @@ from typing import NoReturn
 from absl import logging as absl_logging
 
 from gan.errors import RunError, Stopped, UsageError
-from gan.user_cache import cache_folder
+from gan.files import cache_folder
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
@@ -30,7 +30,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     compiled = cache_folder("compiled", platform.node())
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-    signal.signal(signal.SIGTERM, _terminate)  # what is half-written is then taken away
+    signal.signal(signal.SIGTERM, _terminate)  # what is half-written is then deleted
     try:
         main(sys.argv[1:])
     except UsageError as error:
@@ -46,7 +46,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     except Exception as error:  # noqa: BLE001
         if type(error).__name__ == "AsyncError" and isinstance(error.__cause__, Exception):
             error = error.__cause__  # CLU's, around what a writer has raised
-        # A full disk, a device out of memory. All else is a mistake of ours, and shows where it is.
+        # A full disk, a device out of memory. All else is a mistake of ours: show where it is.
         expected = isinstance(error, OSError | RuntimeError)
         if os.environ.get("GAN_TRACEBACK") or not expected:
             traceback.print_exception(error)
@@ -59,7 +59,7 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _end(code: int, message: str = "") -> NoReturn:
-    """Ends the program now: no thread that still works or hangs is waited for."""
+    """Ends the program now, without waiting for threads that still work or hang."""
     with contextlib.suppress(OSError):  # nobody may read it any more
         if message:
             print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
@@ -69,7 +69,7 @@ def _end(code: int, message: str = "") -> NoReturn:
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser whose help shows a script's docstring as it is written."""
+    """Makes a parser whose help shows a script's docstring as it is written."""
     return argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -102,16 +102,24 @@ def parse_with_overrides(
 
 
 class _TerminalFilter(logging.Filter):
-    """This program's own messages, and of other libraries what they warn of."""
+    """Passes messages of our own files and a user's; of libraries, warnings and CLU's progress."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a message is shown."""
+        """Returns whether a message is shown."""
         if isinstance(record.msg, str):  # how CLU announces its progress reports
             record.msg = record.msg.removeprefix("Setting work unit notes: ")
-        if "orbax" in record.pathname:  # what fails there is raised, and told in a line
+        library = _library(pathlib.PurePath(record.pathname))
+        if library[:1] == ("orbax",):  # what fails there is raised, and told in a line
             return False
-        folder = pathlib.Path(record.pathname).parts[-2]
-        return record.levelno >= logging.WARNING or folder in ("trainers", "data", "platform")
+        shown = library[:1] in ((), ("gan",)) or library[:2] == ("clu", "platform")
+        return shown or record.levelno >= logging.WARNING
+
+
+def _library(path: pathlib.PurePath) -> tuple[str, ...]:
+    """Returns the path within the folder of installed packages; empty for a file from elsewhere."""
+    parts = path.parts
+    places = [i for i, part in enumerate(parts) if part in ("site-packages", "dist-packages")]
+    return parts[places[-1] + 1 :] if places else ()
 
 
 def log_to_terminal() -> None:

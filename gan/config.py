@@ -2,32 +2,64 @@
 
 import ast
 import dataclasses
+import enum
 import importlib.util
 import json
 import pathlib
 import sys
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+from gan.argument_bounds import AtLeast, Within, check_fields
 from gan.errors import UsageError, nearest
 from gan.specs import matches, type_name
+
+
+class OnResume(enum.Enum):
+    """What becomes of a run that is continued with another value of a key."""
+
+    REFUSE = "it would be another run"
+    ALLOW = "it goes on: its course does not depend on the key"
+    TRANSFER = "`--on_optimizer_change` says what becomes of the state"
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is known of a config key, besides its type, bounds and default.
+
+    Attributes:
+      part: The kind of part that its specs name, a key of `gan.specs.REGISTRIES`; None for a number.
+      on_resume: What becomes of a run that is continued with another value.
+      in_state: Whether the state of a run has other contents or shapes with another value.
+    """
+
+    part: str | None = None
+    on_resume: OnResume = OnResume.REFUSE
+    in_state: bool = False
+
+
+_FREE = Setting(on_resume=OnResume.ALLOW)
+_OPTIMIZER = Setting("optimizer", OnResume.TRANSFER, in_state=True)
+Specs: TypeAlias = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides what a training run computes.
 
-    Specs are explained in `gan.specs`; `python scripts/train.py --list` names what they can say.
+    A key is one field, whose annotation has its bounds and its `Setting`: what its specs can name,
+    and what becomes of a run that is continued with another value. Specs are explained in
+    `gan.specs`; `python scripts/train.py --list` shows what they can say.
 
     Attributes:
-      seed: Of every random number of the run.
+      seed: Seed of every random number of the run.
       num_steps: Generator updates to make.
-      batch_size: Real examples a batch, over all devices.
+      batch_size: Real examples in a batch, over all devices.
       latent_dim: Length of a latent vector.
       dataset: Spec of the data.
-      data_dir: Where TFDS prepared its datasets; None is TFDS's default.
-      data_placement: Spec of where the data are while training: `auto` is by their size.
+      data_dir: Folder where TFDS has prepared its datasets; None is TFDS's default.
+      data_placement: Spec of where the data are during training: `auto` decides by their size.
       augmentation: Specs of random changes to the real images.
       generator: Spec of the generator network.
       discriminator: Spec of the discriminator network.
@@ -38,67 +70,76 @@ class TrainConfig:
       dynamics: Spec of how the players move.
       averaging: Specs of averages of the generator; samples are drawn from the first.
       mesh: Spec of the devices: `data` is all of them, `data(4)` the first four.
-      on_nonfinite: Spec of what to do about a step whose numbers are not finite; it is never made.
+      on_nonfinite: Spec of what to do about a step with numbers that are not finite; the step itself
+        is never made.
       keep_checkpoints: Specs of which checkpoints are kept; the newest always is.
-      log_every_steps: Metrics are averaged and logged over so many steps.
-      sample_every_steps: A grid of samples is drawn this often; 0 is never.
-      checkpoint_every_steps: The state is saved this often, and at the end.
-      eval_every_steps: Samples are scored this often; 0 is never.
-      eval_num_images: How many samples are then drawn.
+      log_every_steps: Metrics are averaged over this many steps and logged.
+      sample_every_steps: A grid of samples is drawn every so many steps; 0 is never.
+      checkpoint_every_steps: The state is saved every so many steps, and at the end.
+      eval_every_steps: Samples are scored every so many steps; 0 is never.
+      eval_num_images: How many samples are drawn for a score.
       eval_features: Spec of the network in whose features images are compared.
     """
 
-    seed: int = 0
-    num_steps: int = 10_000
-    batch_size: int = 64
-    latent_dim: int = 64
-    dataset: str = "digits"
-    data_dir: str | None = None
-    data_placement: str = "auto"
-    augmentation: tuple[str, ...] = ()
-    generator: str = "dcgan"
-    discriminator: str = "dcgan"
-    loss: str = "non_saturating"
-    regularizers: tuple[str, ...] = ()
-    generator_optimizer: str = "optimistic_adam(2e-4, b1=0.5)"
-    discriminator_optimizer: str = "optimistic_adam(2e-4, b1=0.5)"
-    dynamics: str = "simultaneous"
-    averaging: tuple[str, ...] = ("ema(decay=0.999)",)
-    mesh: str = "data"
-    on_nonfinite: str = "raise"
-    keep_checkpoints: tuple[str, ...] = ("latest(3)",)
-    log_every_steps: int = 100
-    sample_every_steps: int = 1_000
-    checkpoint_every_steps: int = 1_000
-    eval_every_steps: int = 0
-    eval_num_images: int = 2_500
-    eval_features: str = "auto"
+    seed: Annotated[int, Within(0, 2**32, open_end=True)] = 0
+    num_steps: Annotated[int, AtLeast(1), _FREE] = 10_000
+    batch_size: Annotated[int, AtLeast(1)] = 64
+    latent_dim: Annotated[int, AtLeast(1), Setting(in_state=True)] = 64
+    dataset: Annotated[str, Setting("dataset", in_state=True)] = "digits"
+    data_dir: Annotated[str | None, _FREE] = None
+    data_placement: Annotated[str, Setting("placement", OnResume.ALLOW)] = "auto"
+    augmentation: Annotated[Specs, Setting("augmentation")] = ()
+    generator: Annotated[str, Setting("generator", in_state=True)] = "dcgan"
+    discriminator: Annotated[str, Setting("discriminator", in_state=True)] = "dcgan"
+    loss: Annotated[str, Setting("loss")] = "non_saturating"
+    regularizers: Annotated[Specs, Setting("regularizer")] = ()
+    generator_optimizer: Annotated[str, _OPTIMIZER] = "optimistic_adam(2e-4, b1=0.5)"
+    discriminator_optimizer: Annotated[str, _OPTIMIZER] = "optimistic_adam(2e-4, b1=0.5)"
+    dynamics: Annotated[str, Setting("dynamics", OnResume.TRANSFER, in_state=True)] = "simultaneous"
+    averaging: Annotated[Specs, Setting("averaging", in_state=True)] = ("ema(decay=0.999)",)
+    mesh: Annotated[str, Setting("mesh", OnResume.ALLOW)] = "data"
+    on_nonfinite: Annotated[str, Setting("policy", OnResume.ALLOW)] = "raise"
+    keep_checkpoints: Annotated[Specs, Setting("rule of retention", OnResume.ALLOW)] = (
+        "latest(3)",
+    )
+    log_every_steps: Annotated[int, AtLeast(1), _FREE] = 100
+    sample_every_steps: Annotated[int, AtLeast(0), _FREE] = 1_000
+    checkpoint_every_steps: Annotated[int, AtLeast(1), _FREE] = 1_000
+    eval_every_steps: Annotated[int, AtLeast(0), _FREE] = 0
+    eval_num_images: Annotated[int, AtLeast(20), _FREE] = 2_500
+    eval_features: Annotated[str, Setting("features", OnResume.ALLOW)] = "auto"
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            if (value := getattr(self, name)) < least:
-                raise UsageError(f"config: {name} must be at least {least}, given {value}")
-        if self.seed >= 2**32:
-            raise UsageError(f"config: seed must be below 2**32, given {self.seed}")
+        try:
+            check_fields(self)
+        except ValueError as error:
+            raise UsageError(f"config: {error}") from error
 
 
-_LEAST = {
-    "seed": 0,
-    "num_steps": 1,
-    "batch_size": 1,
-    "latent_dim": 1,
-    "log_every_steps": 1,
-    "sample_every_steps": 0,
-    "checkpoint_every_steps": 1,
-    "eval_every_steps": 0,
-    "eval_num_images": 20,
-}
+def _setting(hint: Any) -> Setting:
+    extras = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
+    return next((extra for extra in extras if isinstance(extra, Setting)), Setting())
+
 
 _TYPES = typing.get_type_hints(TrainConfig)
+SETTINGS: dict[str, Setting] = {
+    name: _setting(hint)
+    for name, hint in typing.get_type_hints(TrainConfig, include_extras=True).items()
+}
+"""The setting of each key."""
+
+
+def difference(old: TrainConfig, new: TrainConfig) -> dict[str, str]:
+    """Returns the keys in which two configs differ, each with a line that says how."""
+    return {
+        name: f"{name} was {before!r} and is now {now!r}"
+        for name in sorted(SETTINGS)
+        if (before := getattr(old, name)) != (now := getattr(new, name))
+    }
 
 
 def from_mapping(values: Mapping[str, Any]) -> TrainConfig:
-    """A config from a mapping of its keys; what is not named keeps its default.
+    """Makes a config from a mapping of its keys; what is not named keeps its default.
 
     Raises:
       UsageError: for an unknown key, a value of the wrong type or out of range.
@@ -132,7 +173,7 @@ def load(path: str | pathlib.Path, overrides: Mapping[str, str] | None = None) -
 
 
 def to_json(config: TrainConfig) -> str:
-    """The config as JSON text, one key a line."""
+    """Writes a config as JSON text, one key a line."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
@@ -143,7 +184,7 @@ def _check_key(name: str) -> None:
 
 
 def _parse_value(name: str, text: str) -> Any:
-    """The value that a command line's text stands for: text for a text key, else a literal."""
+    """Reads the value of a key on the command line: text for a text key, else a literal."""
     _check_key(name)
     hint = _TYPES[name]
     if hint is str:

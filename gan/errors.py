@@ -1,4 +1,4 @@
-"""Errors for people: one line, with what was given, what is accepted and the nearest match."""
+"""Errors for people: one line with what was given, what is accepted, and the nearest match."""
 
 import difflib
 import signal
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done as asked: a command line exits with 2."""
+    """Something was asked for that cannot be done as asked: a command line exits with 2."""
 
 
 class RunError(Exception):

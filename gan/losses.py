@@ -1,8 +1,8 @@
 """GAN losses, as functions of the logits of real and of fake examples.
 
-Each is a pair: what the discriminator minimises and what the generator minimises. They work on
-logits, never on probabilities: `log(sigmoid(l)) = -softplus(-l)` is exact where a sum with a small
-epsilon is not.
+Each is a pair of functions: one that the discriminator minimises, and one that the generator
+minimises. They work on logits l and not on probabilities: `log(sigmoid(l)) = -softplus(-l)` is
+exact, which `log(sigmoid(l) + epsilon)` is not.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from gan.specs import Registry
 
 @dataclass(frozen=True)
 class Loss:
-    """Both players' losses, each `(real_logits [B], fake_logits [B]) -> scalar`."""
+    """The losses of both players, each `(real_logits [B], fake_logits [B]) -> scalar`."""
 
     discriminator: Callable[[jax.Array, jax.Array], jax.Array]
     generator: Callable[[jax.Array, jax.Array], jax.Array]
@@ -27,7 +27,9 @@ LOSSES: Registry[Loss] = Registry("loss", Loss)
 
 @LOSSES.register("non_saturating")
 def non_saturating() -> Loss:
-    """D: E softplus(-D(x)) + E softplus(D(G(z))); G: E softplus(-D(G(z))).
+    """Builds the non-saturating loss.
+
+    D: E softplus(-D(x)) + E softplus(D(G(z))); G: E softplus(-D(G(z))).
 
     Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014, end of section 3.
     """
@@ -39,10 +41,12 @@ def non_saturating() -> Loss:
 
 @LOSSES.register("minimax")
 def minimax() -> Loss:
-    """D as in `non_saturating`; G: -E softplus(D(G(z))), the exact zero-sum game.
+    """Builds the saturating loss, an exact zero-sum game.
 
-    Goodfellow et al., 2014, equation 1. The generator's gradient vanishes where the discriminator
-    is sure of itself.
+    D: as in `non_saturating`; G: -E softplus(D(G(z))). The generator's gradient vanishes where the
+    discriminator is confident.
+
+    Goodfellow et al., 2014, equation 1.
     """
     return Loss(
         discriminator=non_saturating().discriminator,
@@ -52,7 +56,9 @@ def minimax() -> Loss:
 
 @LOSSES.register("hinge")
 def hinge() -> Loss:
-    """D: E relu(1 - D(x)) + E relu(1 + D(G(z))); G: -E D(G(z)).
+    """Builds the hinge loss.
+
+    D: E relu(1 - D(x)) + E relu(1 + D(G(z))); G: -E D(G(z)).
 
     Lim and Ye, "Geometric GAN", 2017; Miyato et al., "Spectral Normalization", ICLR 2018.
     """
@@ -64,10 +70,12 @@ def hinge() -> Loss:
 
 @LOSSES.register("wasserstein")
 def wasserstein() -> Loss:
-    """D: E D(G(z)) - E D(x); G: -E D(G(z)).
+    """Builds the Wasserstein loss.
 
-    Arjovsky et al., "Wasserstein GAN", ICML 2017. It needs a discriminator that is kept Lipschitz:
-    the regularizer `gradient_penalty`, or `clip_weights` at the end of its optimizer.
+    D: E D(G(z)) - E D(x); G: -E D(G(z)). It needs a discriminator that is kept Lipschitz, by the
+    regularizer `gradient_penalty` or by `clip_weights` at the end of its optimizer.
+
+    Arjovsky et al., "Wasserstein GAN", ICML 2017.
     """
     return Loss(
         discriminator=lambda real, fake: fake.mean() - real.mean(),
@@ -77,7 +85,9 @@ def wasserstein() -> Loss:
 
 @LOSSES.register("least_squares")
 def least_squares() -> Loss:
-    """D: (E (D(x) - 1)^2 + E D(G(z))^2) / 2; G: E (D(G(z)) - 1)^2 / 2.
+    """Builds the least-squares loss.
+
+    D: (E (D(x) - 1)^2 + E D(G(z))^2) / 2; G: E (D(G(z)) - 1)^2 / 2.
 
     Mao et al., "Least Squares GANs", ICCV 2017, equation 9.
     """
@@ -89,7 +99,9 @@ def least_squares() -> Loss:
 
 @LOSSES.register("relativistic")
 def relativistic() -> Loss:
-    """D: E softplus(D(G(z)) - D(x)); G: E softplus(D(x) - D(G(z))), over pairs of one batch.
+    """Builds the relativistic loss, over the pairs of real and fake examples of a batch.
+
+    D: E softplus(D(G(z)) - D(x)); G: E softplus(D(x) - D(G(z))).
 
     Jolicoeur-Martineau, "The relativistic discriminator", ICLR 2019 (RpGAN); Huang et al., "The GAN
     is dead; long live the GAN!", NeurIPS 2024 (R3GAN).

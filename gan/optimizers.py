@@ -1,35 +1,37 @@
-"""Optimizers by name: all of optax, and the optimistic ones as the paper defines them."""
+"""Optimizers by name: those of optax, and the optimistic ones as their paper defines them."""
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 import optax.contrib
 
+from gan.argument_bounds import AtLeast, broken_bound
 from gan.specs import Registry
 
 ScalarOrSchedule: TypeAlias = float | Callable[..., Any]
+Strength: TypeAlias = Annotated[float, AtLeast(0)] | Callable[..., Any]
 FirstStep: TypeAlias = Literal["optimistic", "plain"]
 
 OPTIMIZERS: Registry[optax.GradientTransformation] = Registry(
     "optimizer", optax.GradientTransformation, chain=optax.chain
 )
 
-# What a game has no use for, or a line of text cannot say.
+# Those that are of no use in a game, or that a line of text cannot ask for.
 _LEFT_OUT = {
-    # a line search needs one objective to go down; in a game each step moves the other's
+    # a line search needs one objective to descend; in a game each step moves the other player's
     *("lbfgs", "scale_by_backtracking_linesearch", "scale_by_zoom_linesearch"),
     # arguments that are functions or trees
     *("conditionally_mask", "conditionally_transform", "inject_hyperparams", "masked"),
     *("inject_stateful_hyperparams", "measure_with_ema", "multi_transform", "named_chain"),
     *("partition", "selective_transform", "snapshot", "stateless", "stateless_with_tree_map"),
     *("freeze", "microbatch", "with_extra_args_support", "value_and_grad_from_state"),
-    # the loss as a function, a class of parameters of its own, or a loop of its own
+    # need the loss as a function, their own class of parameters, or their own loop
     *("lookahead", "sam", "sophia"),
-    # parameters that are matrices only, gradients of single examples, complex numbers
+    # need parameters that are all matrices, gradients of single examples, or complex numbers
     *("scale_by_muon", "differentially_private_aggregate", "dpsgd", "split_real_and_imaginary"),
 }
 
@@ -47,7 +49,12 @@ _register_optax()
 
 
 class OptimisticState(NamedTuple):
-    """The state of `scale_by_optimistic_gradient`."""
+    """The state of `scale_by_optimistic_gradient`.
+
+    Attributes:
+      step: Updates so far, an int32 scalar.
+      previous: The direction of the last update, r_{t-1}.
+    """
 
     step: jax.Array
     previous: optax.Updates
@@ -56,26 +63,26 @@ class OptimisticState(NamedTuple):
 @OPTIMIZERS.register("scale_by_optimistic_gradient")
 def scale_by_optimistic_gradient(
     alpha: ScalarOrSchedule = 1.0,
-    beta: ScalarOrSchedule = 1.0,
+    beta: Strength = 1.0,
     first_step: FirstStep = "optimistic",
 ) -> optax.GradientTransformation:
     """Turns the directions r_t into (alpha_t + beta_t) r_t - beta_t r_{t-1}.
 
-    Unlike optax's transformation of this name it takes schedules, and starts from r_0 = 0 as the
-    paper does.
+    Unlike optax's transformation of this name, it takes schedules, and starts from r_0 = 0 as in
+    the paper.
 
     Args:
-      alpha: How far to go.
-      beta: How far to correct for the last step, the strength; 0 is no optimism.
+      alpha: Scale of the direction.
+      beta: Strength, the scale of the correction for the last step; 0 is no optimism.
       first_step: `"optimistic"` starts from r_0 = 0, so that the first output is
-        (alpha + beta) r_1; `"plain"` from r_0 = r_1, which makes it alpha r_1.
+        (alpha + beta) r_1; `"plain"` starts from r_0 = r_1, so that it is alpha r_1.
 
     Reference: Daskalakis et al., "Training GANs with Optimism", ICLR 2018, equation 6.
     """
     if first_step not in ("optimistic", "plain"):
         raise ValueError(f"first_step must be 'optimistic' or 'plain', given {first_step!r}")
-    if isinstance(beta, int | float) and beta < 0:
-        raise ValueError(f"strength must be 0 or more, given {beta}")
+    if (bound := broken_bound(beta, Strength)) is not None:
+        raise ValueError(f"strength must be {bound}, given {beta}")
 
     def init(params: optax.Params) -> OptimisticState:
         return OptimisticState(jnp.zeros([], jnp.int32), optax.tree.zeros_like(params))
@@ -99,7 +106,7 @@ def scale_by_optimistic_gradient(
 @OPTIMIZERS.register("optimistic_adam")
 def optimistic_adam(
     learning_rate: ScalarOrSchedule,
-    strength: ScalarOrSchedule | None = None,
+    strength: Strength | None = None,
     *,
     b1: float = 0.9,
     b2: float = 0.999,
@@ -107,25 +114,25 @@ def optimistic_adam(
     nesterov: bool = False,
     first_step: FirstStep = "optimistic",
 ) -> optax.GradientTransformation:
-    """Optimistic Adam: Adam's direction r_t, then optimism on it.
+    """Builds Optimistic Adam: optimism applied to Adam's direction r_t.
 
     theta_t = theta_{t-1} - (learning_rate + strength) r_t + strength r_{t-1},
     r_t = m_hat_t / (sqrt(v_hat_t) + eps).
 
     Args:
       learning_rate: Step size, or a schedule of it.
-      strength: How strongly to correct for the last step, a number of its own that the learning
-        rate does not scale; None is the learning rate itself, step by step: the paper's
+      strength: Scale of the correction for the last step, or a schedule of it; the learning rate
+        does not scale it. None takes the learning rate of each step, which is the paper's
         theta_t = theta_{t-1} - 2 eta r_t + eta r_{t-1}.
       b1: Decay of the first moment.
       b2: Decay of the second moment.
-      eps: Added to the root of the second moment.
-      nesterov: Whether r_t looks ahead as in Nadam; the paper's does not.
+      eps: Number added to the root of the second moment.
+      nesterov: Whether r_t looks ahead as in Nadam, which the paper's does not.
       first_step: See `scale_by_optimistic_gradient`.
 
     >>> optimizer = optimistic_adam(0.1)
     >>> updates, _ = optimizer.update(jnp.array([3.0]), optimizer.init(jnp.zeros(1)))
-    >>> print(updates)  # Adam's first direction is 1, and the first step 2 * 0.1 * 1
+    >>> print(updates.round(3))  # Adam's first direction is 1, and the first step 2 * 0.1 * 1
     [-0.2]
 
     Reference: Daskalakis et al., "Training GANs with Optimism", ICLR 2018, Algorithm 1.
@@ -139,19 +146,20 @@ def optimistic_adam(
 @OPTIMIZERS.register("optimistic_sgd")
 def optimistic_sgd(
     learning_rate: ScalarOrSchedule,
-    strength: ScalarOrSchedule | None = None,
+    strength: Strength | None = None,
     *,
     first_step: FirstStep = "optimistic",
 ) -> optax.GradientTransformation:
-    """Optimistic gradient descent: theta - (learning_rate + strength) g_t + strength g_{t-1}.
+    """Builds optimistic gradient descent (OGDA), with the gradient g_t as the direction.
 
-    Args and reference: as `optimistic_adam`, with the gradient as the direction (OGDA).
+    theta_t = theta_{t-1} - (learning_rate + strength) g_t + strength g_{t-1}. Arguments and
+    reference are those of `optimistic_adam`.
     """
     return _optimism(learning_rate, strength, first_step)
 
 
 def _optimism(
-    learning_rate: ScalarOrSchedule, strength: ScalarOrSchedule | None, first_step: FirstStep
+    learning_rate: ScalarOrSchedule, strength: Strength | None, first_step: FirstStep
 ) -> optax.GradientTransformation:
     return optax.chain(
         scale_by_optimistic_gradient(
@@ -163,7 +171,7 @@ def _optimism(
 
 @OPTIMIZERS.register("clip_weights")
 def clip_weights(max_abs: float) -> optax.GradientTransformation:
-    """Ends a chain such that every parameter stays within [-max_abs, max_abs] after the step.
+    """Keeps every parameter in [-max_abs, max_abs] after the step, at the end of a chain.
 
     Arjovsky et al., "Wasserstein GAN", ICML 2017, Algorithm 1, line 7.
     """

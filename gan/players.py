@@ -1,4 +1,4 @@
-"""The two players of a game: what each owns, and how one of them takes a step."""
+"""The two players of a game: the state of each, and how one of them takes a step."""
 
 from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
@@ -24,22 +24,22 @@ class Pair(Generic[T]):
     discriminator: T
 
     def of(self, role: Role) -> T:
-        """The value of one player."""
+        """Returns the value of one player."""
         return self.generator if role == "generator" else self.discriminator
 
     def put(self, role: Role, value: T) -> "Pair[T]":
-        """The pair with another value for one player."""
+        """Returns the pair with another value for one player."""
         return self.replace(**{role: value})  # type: ignore[attr-defined]
 
 
 @struct.dataclass
 class PlayerState:
-    """What one player owns.
+    """The state of one player.
 
     Attributes:
-      params: What its gradient moves.
-      variables: What is not trained by gradients: batch statistics, spectral-norm vectors.
-      opt_state: The state of its own optimizer.
+      params: The parameters that its optimizer moves.
+      variables: Arrays that gradients do not train: batch statistics, spectral-norm vectors.
+      opt_state: The state of the player's own optimizer.
     """
 
     params: Params
@@ -53,7 +53,7 @@ class Gradient:
 
     Attributes:
       value: The gradient, shaped like the player's parameters.
-      loss: The player's loss there, a scalar.
+      loss: The player's loss at that point, a scalar.
       variables: The player's variables after the evaluation.
       metrics: Scalars to log, by name.
     """
@@ -65,7 +65,7 @@ class Gradient:
 
 
 def pairwise(function: Callable[..., R], *pairs: Pair[Any]) -> Pair[R]:
-    """Calls `function` once for each player, with that player's value of every pair."""
+    """Calls `function` for each player, with that player's value of every pair."""
     return Pair(
         generator=function(*(pair.generator for pair in pairs)),
         discriminator=function(*(pair.discriminator for pair in pairs)),
@@ -78,7 +78,14 @@ def update(
     gradient: Gradient,
     start: PlayerState | None = None,
 ) -> PlayerState:
-    """One optimizer step of one player, from the parameters of `start` where given."""
+    """Makes one optimizer step of one player.
+
+    Args:
+      optimizer: The player's own.
+      player: The player, with the state of its optimizer.
+      gradient: The gradient of its loss.
+      start: The player whose parameters the step starts from; None is `player`.
+    """
     origin = (start or player).params
     updates, opt_state = optax.with_extra_args_support(optimizer).update(
         gradient.value, player.opt_state, origin, value=gradient.loss

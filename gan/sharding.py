@@ -15,7 +15,7 @@ MESHES: Registry[Mesh] = Registry("mesh", Mesh)
 
 @MESHES.register("data")
 def data_mesh(devices: int | None = None) -> Mesh:
-    """The first `devices` devices, or all of them, along the axis `data`."""
+    """Makes a mesh of the first `devices` devices, or all of them, along the axis `data`."""
     there = jax.devices()
     count = len(there) if devices is None else devices
     if not 1 <= count <= len(there):
@@ -24,15 +24,15 @@ def data_mesh(devices: int | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device holds whole: the state, a small dataset."""
+    """Returns the sharding of what every device has a copy of: the state, a small dataset."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split_batch(x: jax.Array) -> jax.Array:
-    """Splits the first axis over the mesh of `jax.set_mesh`; without one, x as it is.
+    """Splits the first axis over the mesh of `jax.set_mesh`; without one, returns x as it is.
 
-    Computations follow their inputs: what starts a forward pass has to be split, or every device
-    would do the whole of it.
+    Computations follow their inputs: the input of a forward pass has to be split, or every device
+    would do all of it.
     """
     if "data" not in jax.sharding.get_abstract_mesh().axis_names:
         return x
@@ -40,20 +40,20 @@ def split_batch(x: jax.Array) -> jax.Array:
 
 
 def barrier(name: str) -> None:
-    """Waits until every process is here."""
+    """Waits until every process has come this far."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
 def agree(value: int) -> int:
-    """The first process's value; every process must ask."""
+    """Returns the first process's value; every process must call it."""
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.broadcast_one_to_all(np.int64(value)))
 
 
 def join_processes(where: str) -> None:
-    """Joins the processes of a run; to be called before anything else asks for devices.
+    """Joins the processes of a run; to be called before anything else uses devices.
 
     Args:
       where: `auto`, where JAX knows the cluster (Slurm, Open MPI, Kubernetes, Cloud TPU), or

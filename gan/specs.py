@@ -7,20 +7,24 @@ or specs themselves:
     clip_by_global_norm(1.0) | adam(cosine_decay_schedule(2e-4, 50_000))
 
 The text is parsed, never evaluated. A `Registry` maps names to the functions or classes that make
-the part; their signatures are the only place where arguments, defaults and types are written down.
+the parts; their signatures are the only place where arguments, defaults, types and bounds are
+written.
 """
 
 import ast
+import importlib
 import inspect
+import pkgutil
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from gan.argument_bounds import bounds_of, broken_bound
 from gan.errors import UsageError, nearest
 
-_MANY = 20  # more names than this are not listed in a message
+_MANY = 20  # a message does not list more names than this
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -89,6 +93,10 @@ def _value(node: ast.expr, text: str) -> Any:
         raise UsageError(f"{text!r}: {part!r} is not a literal or a spec") from error
 
 
+REGISTRIES: dict[str, "Registry[Any]"] = {}
+"""Every registry, by its kind; one is there when the module that defines it was imported."""
+
+
 class Registry(Generic[T]):
     """The parts of one kind, by name.
 
@@ -96,9 +104,8 @@ class Registry(Generic[T]):
       kind: What a part is called in messages, such as `"loss"`.
       product: The type of a finished part; a link of another type (a schedule among the optimizers)
         can be an argument but not the part itself.
-      context: Parameters that the program passes to every maker that names them; a spec cannot.
-      chain: Joins the links of `a | b`; without it a chain is refused.
-      find: Gives the maker of a name that is not registered, or raises UsageError.
+      context: Parameters that the program sets for every maker that has them; a spec cannot.
+      chain: Joins the links of `a | b`; None refuses chains.
     """
 
     def __init__(
@@ -113,17 +120,27 @@ class Registry(Generic[T]):
         self.product = product
         self.context = tuple(context)
         self.chain = chain
-        self.find: Callable[[str], Callable[..., Any]] | None = None
+        self._find: Callable[[str], Callable[..., Any]] | None = None
         self._makers: dict[str, Callable[..., Any]] = {}
+        REGISTRIES[kind] = self
 
     def register(self, name: str) -> Callable[[F], F]:
-        """A decorator that adds the maker of `name`."""
+        """Returns a decorator that adds the maker of `name`."""
 
         def add(maker: F) -> F:
             self._makers[name] = maker
             return maker
 
         return add
+
+    def fallback(self, find: F) -> F:
+        """Sets what finds the maker of a name that is not registered; used as a decorator.
+
+        Args:
+          find: Takes such a name; returns its maker or raises UsageError.
+        """
+        self._find = find
+        return find
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._makers))
@@ -132,27 +149,27 @@ class Registry(Generic[T]):
         return name in self._makers
 
     def maker(self, name: str) -> Callable[..., Any]:
-        """The function or class behind `name`.
+        """Returns the function or class behind `name`.
 
         Raises:
           UsageError: for an unknown name.
         """
-        if name not in self._makers and self.find is not None:
-            return self.find(name)
+        if name not in self._makers and self._find is not None:
+            return self._find(name)
         if name not in self._makers:
             hint = nearest(name, self._makers)
             raise UsageError(f"unknown {self.kind} {name!r}{hint or self._names()}")
         return self._makers[name]
 
     def parameters(self, name: str) -> dict[str, inspect.Parameter]:
-        """The parameters that a spec of `name` may set."""
+        """Returns the parameters that a spec of `name` may set."""
         parameters = inspect.signature(self.maker(name)).parameters
         flax_internal = ("parent", "name")  # of every linen module
         hidden = self.context + (flax_internal if "parent" in parameters else ())
         return {key: value for key, value in parameters.items() if key not in hidden}
 
     def usage(self, name: str) -> str:
-        """The signature as a user types it: `adam(learning_rate, b1=0.9, ...)`."""
+        """Writes the signature as a user types it: `adam(learning_rate, b1=0.9, ...)`."""
         shown = []
         for parameter in self.parameters(name).values():
             default = parameter.default
@@ -167,16 +184,25 @@ class Registry(Generic[T]):
             shown.append(star + parameter.name + (f"={default!r}" if has_default else ""))
         return f"{name}({', '.join(shown)})" if shown else name
 
+    def bounds(self, name: str) -> str:
+        """Says what the numbers of a spec of `name` must be: `steps at least 1, alpha in [0, 1]`."""
+        hints = _hints(self.maker(name))
+        return ", ".join(
+            f"{parameter} {bound}"
+            for parameter in self.parameters(name)
+            for bound in bounds_of(hints.get(parameter))
+        )
+
     def build(self, text: str, **context: Any) -> T:
-        """Makes the part that the spec asks for.
+        """Makes the part that a spec asks for.
 
         Args:
           text: The spec.
-          **context: Values for the `context` parameters.
+          **context: Values of the `context` parameters.
 
         Raises:
-          UsageError: for an unknown name or argument, a missing argument, a value of the wrong type
-            or one that the maker itself refuses.
+          UsageError: for an unknown name or argument, a missing argument, or a value of the wrong
+            type, out of bounds, or refused by the maker itself.
         """
         specs = parse(text)
         if len(specs) > 1 and self.chain is None:
@@ -240,6 +266,8 @@ class Registry(Generic[T]):
         if not matches(value, hint):
             shown = repr(given.name) if isinstance(given, Spec) else repr(given)
             raise UsageError(f"{spec.name}: {name} must be {type_name(hint)}, given {shown}")
+        if (bound := broken_bound(value, hint)) is not None:
+            raise UsageError(f"{spec.name}: {name} must be {bound}, given {value!r}")
         return value
 
     def _resolve(self, value: Any, context: Mapping[str, Any]) -> Any:
@@ -250,23 +278,34 @@ class Registry(Generic[T]):
         return value
 
     def _names(self) -> str:
-        """All names, for a message, unless they are too many."""
+        """Lists all names for a message, unless they are too many."""
         if len(self._makers) > _MANY:
             return f"; scripts/train.py --list prints all {len(self._makers)} of them"
         return f"; known: {', '.join(self)}"
 
 
+def import_all(package: str, path: Iterable[str]) -> None:
+    """Imports every module of a package, so that what each of them registers is known.
+
+    Args:
+      package: Its name.
+      path: Its `__path__`.
+    """
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")
+
+
 def _hints(maker: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of a maker's parameters; of a class, those of its fields."""
+    """Returns the annotations of a maker's parameters; of a class, those of its fields."""
     target = maker.__init__ if inspect.isclass(maker) else maker
     try:
-        return typing.get_type_hints(target)
+        return typing.get_type_hints(target, include_extras=True)
     except NameError:  # a forward reference that only a type checker can follow
         return {}
 
 
 def matches(value: Any, hint: Any) -> bool:
-    """Whether a value fits an annotation, as far as a spec or a config key can tell."""
+    """Returns whether a value fits an annotation, as far as a spec or a config key can tell."""
     if hint is Any or isinstance(hint, TypeVar | str):
         return True
     origin, args = typing.get_origin(hint), typing.get_args(hint)
@@ -295,13 +334,15 @@ def matches(value: Any, hint: Any) -> bool:
 
 
 def type_name(hint: Any) -> str:
-    """An annotation in words, for messages."""
+    """Describes an annotation in words, for messages."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         names = [type_name(arg) for arg in args]
         if "complex" in names:  # JAX's ArrayLike
             names = [name for name in names if name not in _NUMBERS] + ["float"]
         return " or ".join(dict.fromkeys(names))
+    if origin is typing.Annotated:
+        return type_name(args[0])
     if origin is typing.Literal:
         return " or ".join(map(repr, args))
     if origin is tuple or (inspect.isclass(origin) and issubclass(origin, Sequence)):

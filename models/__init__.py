@@ -1,7 +1,7 @@
-"""Flax networks, by name."""
+"""Flax networks by name; every module of this folder is imported and registers its own."""
 
-from gan.models import dcgan, mlp, r3gan, resnet
-from gan.models.registry import DISCRIMINATORS as DISCRIMINATORS
-from gan.models.registry import GENERATORS as GENERATORS
+from gan.models.network import DISCRIMINATORS as DISCRIMINATORS
+from gan.models.network import GENERATORS as GENERATORS
+from gan.specs import import_all
 
-__all__ = ["DISCRIMINATORS", "GENERATORS", "dcgan", "mlp", "r3gan", "resnet"]
+import_all(__name__, __path__)

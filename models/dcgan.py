@@ -3,55 +3,55 @@
 Radford et al., "Unsupervised Representation Learning with DCGANs", ICLR 2016.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from gan.argument_bounds import AtLeast
 from gan.models.layers import Conv, ConvTranspose
-from gan.models.registry import DISCRIMINATORS, GENERATORS, check_size, halvings
+from gan.models.network import (
+    DISCRIMINATORS,
+    GENERATORS,
+    Discriminator,
+    Generator,
+    num_downsamplings,
+)
 
 _init = nn.initializers.normal(0.02)
 _MAX_WIDENING = 8
 
 
 @GENERATORS.register("dcgan")
-class DCGANGenerator(nn.Module):
-    """Latents to images: doubles the resolution until it is reached.
+class DCGANGenerator(Generator):
+    """Transposed convolutions, each of which doubles the resolution.
+
+    If conditional, an embedding of the label is appended to the latents.
 
     Attributes:
-      shape: (H, W, C) of an image; H = W is 28, or 4 times a power of two.
-      num_classes: Of the dataset.
       width: Channels before the last layer; they double with each halving of the resolution.
       batch_norm: Whether each layer but the last is batch-normalised.
-      conditional: Whether an embedding of the label is appended to the latents.
     """
 
-    shape: tuple[int, int, int]
-    num_classes: int
-    width: int = 64
+    width: Annotated[int, AtLeast(1)] = 64
     batch_norm: bool = True
-    conditional: bool = False
 
-    def __post_init__(self) -> None:
-        check_size("width", self.width, 1)
-        halvings(self.shape)
-        super().__post_init__()
+    square_images = True
 
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
-        """`[B, Z]` to `[B, H, W, C]` in [-1, 1]."""
+        """Maps `[B, Z]` to `[B, H, W, C]` in [-1, 1]."""
 
         def activate(x: jax.Array) -> jax.Array:
             if self.batch_norm:
                 x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
             return nn.relu(x)
 
-        blocks = halvings(self.shape)
+        blocks = num_downsamplings(self.shape)
         base = self.shape[0] >> blocks
         channels = _channels(self.width, blocks)
-        bias = not self.batch_norm  # batch normalisation brings its own
+        bias = not self.batch_norm  # batch normalisation adds its own
         x = latents
         if self.conditional:
             x = jnp.concatenate([x, nn.Embed(self.num_classes, x.shape[-1])(labels)], axis=-1)
@@ -65,37 +65,29 @@ class DCGANGenerator(nn.Module):
 
 
 @DISCRIMINATORS.register("dcgan")
-class DCGANDiscriminator(nn.Module):
-    """Images to logits: halves the resolution down to 4x4 (7x7 for 28).
+class DCGANDiscriminator(Discriminator):
+    """Strided convolutions, which halve the resolution down to 4x4 pixels (7x7 for 28).
+
+    If conditional, the label is judged too, by projection (Miyato and Koyama, ICLR 2018).
 
     Attributes:
-      shape: (H, W, C) of an image; H = W is 28, or 4 times a power of two.
-      num_classes: Of the dataset.
       width: Channels of the first layer; they double with each halving of the resolution.
       norm: `"none"`; `"batch"` normalisation of each layer but the first, as in the paper; or
         `"spectral"` normalisation of each layer (Miyato et al., ICLR 2018).
-      conditional: Whether the label is judged too, by projection (Miyato and Koyama, ICLR 2018).
     """
 
-    shape: tuple[int, int, int]
-    num_classes: int
-    width: int = 64
+    width: Annotated[int, AtLeast(1)] = 64
     norm: Literal["none", "batch", "spectral"] = "none"
-    conditional: bool = False
 
-    def __post_init__(self) -> None:
-        check_size("width", self.width, 1)
-        halvings(self.shape)
-        super().__post_init__()
+    square_images = True
 
     @property
-    def samplewise(self) -> bool:
-        """Whether no sample's logit depends on the others."""
+    def per_sample(self) -> bool:  # noqa: D102
         return self.norm != "batch"
 
     @nn.compact
     def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
-        """`[B, H, W, C]` in [-1, 1] to `[B]`."""
+        """Maps `[B, H, W, C]` in [-1, 1] to `[B]`."""
 
         def layer(module: nn.Module, x: jax.Array) -> jax.Array:
             if self.norm == "spectral":
@@ -103,7 +95,7 @@ class DCGANDiscriminator(nn.Module):
             return module(x)
 
         x = examples
-        for i, features in enumerate(_channels(self.width, halvings(self.shape))):
+        for i, features in enumerate(_channels(self.width, num_downsamplings(self.shape))):
             normalised = self.norm == "batch" and i > 0
             conv = Conv(
                 features,
@@ -126,5 +118,5 @@ class DCGANDiscriminator(nn.Module):
 
 
 def _channels(width: int, blocks: int) -> list[int]:
-    """Channels from the image's side inwards."""
+    """Returns the channels of each layer, from the image inwards."""
     return [width * min(2**i, _MAX_WIDENING) for i in range(blocks)]

@@ -1,4 +1,4 @@
-"""The Inception network of FID and of the Inception Score, and how images are made ready for it.
+"""The Inception network of FID and of the Inception Score, and the resizing of its inputs.
 
 Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016, in the form
 of TensorFlow's graph of 2015-12-05, on which published scores rest. `gan.models.inception_weights`
@@ -18,17 +18,17 @@ from gan.models.layers import Conv
 SIZE = 299
 _INIT = nn.initializers.he_normal()
 Images: TypeAlias = jax.Array | np.ndarray
-Unit: TypeAlias = tuple[str, int, int | tuple[int, int]]
+Unit: TypeAlias = tuple[str, int, int | tuple[int, int]]  # name, features, kernel
 
 
-class Features(NamedTuple):
-    """What the network sees in images.
+class InceptionOutput(NamedTuple):
+    """Features and logits of images.
 
     Attributes:
-      pool: `[B, 2048]`, means over the last feature maps, at least 0: for FID and KID.
-      logits: `[B, 1008]`, of the classes.
-      logits_unbiased: `[B, 1008]`, the logits without the last layer's bias: for the Inception
-        Score as TensorFlow's first code and torch-fidelity have it.
+      pool: Means over the last feature maps, `[B, 2048]`, nonnegative; used by FID and KID.
+      logits: Logits of the classes, `[B, 1008]`.
+      logits_unbiased: Logits without the last layer's bias, `[B, 1008]`; used by the Inception
+        Score of TensorFlow's original code and of torch-fidelity.
     """
 
     pool: jax.Array
@@ -37,52 +37,51 @@ class Features(NamedTuple):
 
 
 class InceptionV3(nn.Module):
-    """Images to features, for inference only.
+    """The network, for inference only.
 
-    Modules have the names of PyTorch-FID's. Batch normalisation is folded into the convolutions: all
-    there is are `kernel` and `bias` of each, in `params`. Untrained, they are He-normal.
+    Modules are named as in pytorch-fid. Batch normalisation is folded into the convolutions:
+    `params` holds a `kernel` and a `bias` for each. Initial kernels are He-normal.
     """
 
-    def __call__(self, x: jax.Array) -> Features:
-        """Features of images.
+    def __call__(self, x: jax.Array) -> InceptionOutput:
+        """Computes features of images.
 
         Args:
-          x: `[B, 299, 299, 3]`, float32 in about [-1, 1], as one of `RESIZES` gives it.
+          x: float32 `[B, 299, 299, 3]`, about in [-1, 1], from one of `RESIZES`.
 
         Raises:
           ValueError: for any other shape.
         """
         if x.shape[1:] != (SIZE, SIZE, 3):
-            raise ValueError(f"images are [B, {SIZE}, {SIZE}, 3], not {list(x.shape)}")
-        with jax.default_matmul_precision("highest"):  # accelerators would else round to fewer bits
-            return self._features(x)
+            raise ValueError(f"images must be [B, {SIZE}, {SIZE}, 3], given {list(x.shape)}")
+        with jax.default_matmul_precision("highest"):  # accelerators round to fewer bits otherwise
+            return self._forward(x)
 
     @nn.compact
-    def _features(self, x: jax.Array) -> Features:
-        x = _unit(x, "Conv2d_1a_3x3", 32, 3, stride=2)  # [B, 149, 149, 32]
-        x = _unit(x, "Conv2d_2a_3x3", 32, 3, padding="VALID")
-        x = _unit(x, "Conv2d_2b_3x3", 64, 3)  # [B, 147, 147, 64]
-        x = _halve(x)
-        x = _unit(x, "Conv2d_3b_1x1", 80, 1)
-        x = _unit(x, "Conv2d_4a_3x3", 192, 3, padding="VALID")  # [B, 71, 71, 192]
-        x = _halve(x)
+    def _forward(self, x: jax.Array) -> InceptionOutput:
+        x = _conv_relu(x, "Conv2d_1a_3x3", 32, 3, stride=2)  # [B, 149, 149, 32]
+        x = _conv_relu(x, "Conv2d_2a_3x3", 32, 3, padding="VALID")
+        x = _conv_relu(x, "Conv2d_2b_3x3", 64, 3)  # [B, 147, 147, 64]
+        x = _downsample(x)
+        x = _conv_relu(x, "Conv2d_3b_1x1", 80, 1)
+        x = _conv_relu(x, "Conv2d_4a_3x3", 192, 3, padding="VALID")  # [B, 71, 71, 192]
+        x = _downsample(x)
         for letter, pool_features in zip("bcd", (32, 64, 64), strict=True):
-            x = BlockA(pool_features, name=f"Mixed_5{letter}")(
-                x
-            )  # [B, 35, 35, 224 + pool_features]
+            block = BlockA(pool_features, name=f"Mixed_5{letter}")
+            x = block(x)  # [B, 35, 35, 224 + pool_features]
         x = BlockB(name="Mixed_6a")(x)
         for letter, width in zip("bcde", (128, 160, 160, 192), strict=True):
             x = BlockC(width, name=f"Mixed_6{letter}")(x)  # [B, 17, 17, 768]
         x = BlockD(name="Mixed_7a")(x)  # [B, 8, 8, 1280]
-        x = BlockE(_average, name="Mixed_7b")(x)  # [B, 8, 8, 2048]
-        # The published graph takes the maximum here, unlike the paper: scores depend on it.
-        x = BlockE(_maximum, name="Mixed_7c")(x)
+        x = BlockE(_average_pool, name="Mixed_7b")(x)  # [B, 8, 8, 2048]
+        # The published graph pools by maximum here, unlike the paper; scores depend on it.
+        x = BlockE(_max_pool, name="Mixed_7c")(x)
         pool = x.mean((1, 2))
-        return Features(pool, *_Classifier(name="fc")(pool))
+        return InceptionOutput(pool, *_Classifier(name="fc")(pool))
 
 
 class BlockA(nn.Module):
-    """Convolutions of 1, 3 and 5 pixels, side by side: `[B, H, W, C]` to `[B, H, W, C']`."""
+    """Convolutions of 1, 3 and 5 pixels side by side, `[B, H, W, C]` to `[B, H, W, C']`."""
 
     pool_features: int
 
@@ -94,25 +93,25 @@ class BlockA(nn.Module):
             _chain(
                 x, ("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3)
             ),
-            _chain(_average(x), ("branch_pool", self.pool_features, 1)),
+            _chain(_average_pool(x), ("branch_pool", self.pool_features, 1)),
         )
 
 
 class BlockB(nn.Module):
-    """Halves the resolution, 35 to 17 pixels."""
+    """A reduction of the resolution from 35 to 17 pixels."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
         double = _chain(x, ("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3))
         return _concatenate(
-            _unit(x, "branch3x3", 384, 3, stride=2),
-            _unit(double, "branch3x3dbl_3", 96, 3, stride=2),
-            _halve(x),
+            _conv_relu(x, "branch3x3", 384, 3, stride=2),
+            _conv_relu(double, "branch3x3dbl_3", 96, 3, stride=2),
+            _downsample(x),
         )
 
 
 class BlockC(nn.Module):
-    """Convolutions of 7 pixels, one axis at a time; `width` channels lie between them."""
+    """Convolutions of 7 pixels along one axis at a time, with `width` channels between them."""
 
     width: int
 
@@ -134,12 +133,12 @@ class BlockC(nn.Module):
                 ("branch7x7dbl_4", self.width, (7, 1)),
                 ("branch7x7dbl_5", 192, (1, 7)),
             ),
-            _chain(_average(x), ("branch_pool", 192, 1)),
+            _chain(_average_pool(x), ("branch_pool", 192, 1)),
         )
 
 
 class BlockD(nn.Module):
-    """Halves the resolution, 17 to 8 pixels."""
+    """A reduction of the resolution from 17 to 8 pixels."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
@@ -151,14 +150,14 @@ class BlockD(nn.Module):
             ("branch7x7x3_3", 192, (7, 1)),
         )
         return _concatenate(
-            _unit(three, "branch3x3_2", 320, 3, stride=2),
-            _unit(seven, "branch7x7x3_4", 192, 3, stride=2),
-            _halve(x),
+            _conv_relu(three, "branch3x3_2", 320, 3, stride=2),
+            _conv_relu(seven, "branch7x7x3_4", 192, 3, stride=2),
+            _downsample(x),
         )
 
 
 class BlockE(nn.Module):
-    """The widest one; `pool` keeps the resolution."""
+    """The widest block; `pool` keeps the resolution."""
 
     pool: Callable[[jax.Array], jax.Array]
 
@@ -168,10 +167,10 @@ class BlockE(nn.Module):
         double = _chain(x, ("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3))
         return _concatenate(
             _chain(x, ("branch1x1", 320, 1)),
-            _unit(three, "branch3x3_2a", 384, (1, 3)),
-            _unit(three, "branch3x3_2b", 384, (3, 1)),
-            _unit(double, "branch3x3dbl_3a", 384, (1, 3)),
-            _unit(double, "branch3x3dbl_3b", 384, (3, 1)),
+            _conv_relu(three, "branch3x3_2a", 384, (1, 3)),
+            _conv_relu(three, "branch3x3_2b", 384, (3, 1)),
+            _conv_relu(double, "branch3x3dbl_3a", 384, (1, 3)),
+            _conv_relu(double, "branch3x3dbl_3b", 384, (3, 1)),
             _chain(self.pool(x), ("branch_pool", 192, 1)),
         )
 
@@ -185,7 +184,7 @@ class _Classifier(nn.Module):
         return unbiased + bias, unbiased
 
 
-def _unit(
+def _conv_relu(
     x: jax.Array,
     name: str,
     features: int,
@@ -193,7 +192,7 @@ def _unit(
     stride: int = 1,
     padding: str = "SAME",
 ) -> jax.Array:
-    """A convolution and a ReLU; one with a stride is not padded."""
+    """Applies a convolution and a ReLU; a strided convolution is not padded."""
     convolution = Conv(
         features,
         (kernel, kernel) if isinstance(kernel, int) else kernel,
@@ -207,7 +206,7 @@ def _unit(
 
 def _chain(x: jax.Array, *units: Unit) -> jax.Array:
     for unit in units:
-        x = _unit(x, *unit)
+        x = _conv_relu(x, *unit)
     return x
 
 
@@ -215,49 +214,51 @@ def _concatenate(*branches: jax.Array) -> jax.Array:
     return jnp.concatenate(branches, axis=-1)
 
 
-def _halve(x: jax.Array) -> jax.Array:
+def _downsample(x: jax.Array) -> jax.Array:
     return nn.max_pool(x, (3, 3), (2, 2))
 
 
-def _maximum(x: jax.Array) -> jax.Array:
+def _max_pool(x: jax.Array) -> jax.Array:
     return nn.max_pool(x, (3, 3), padding="SAME")
 
 
-def _average(x: jax.Array) -> jax.Array:
-    """At the border, over fewer pixels."""
+def _average_pool(x: jax.Array) -> jax.Array:
+    """Averages 3x3 pixels, fewer at the border."""
     return nn.avg_pool(x, (3, 3), padding="SAME", count_include_pad=False)
 
 
 def tf1(images: Images) -> jax.Array:
-    """TensorFlow 1's bilinear resize, without half-pixel centres: as torch-fidelity has it.
+    """Resizes bilinearly as TensorFlow 1, the original FID code and torch-fidelity do.
 
-    Pixel i of n comes from i n / 299: all images move by part of a pixel. Original FID code, too.
+    Without half-pixel centres, pixel i is interpolated at i n / 299 of n pixels, so that all images
+    shift by a fraction of a pixel.
 
     Args:
       images: uint8 `[B, H, W, C]`, C = 1 or 3.
 
     Returns:
-      float32 `[B, 299, 299, 3]`, in [-1, 1).
+      float32 `[B, 299, 299, 3]` in [-1, 1).
 
     Raises:
       ValueError: for any other type or shape.
     """
-    return (_bilinear(images, _corners) - 128) / 128
+    return (_bilinear(images, _corner_points) - 128) / 128
 
 
 def pytorch(images: Images) -> jax.Array:
-    """PyTorch's bilinear resize, with half-pixel centres and no antialias: as pytorch-fid has it.
+    """Resizes bilinearly as PyTorch and pytorch-fid do: half-pixel centres, no antialiasing.
 
-    Arguments and errors as for `tf1`; values are in [-1, 1].
+    Arguments and errors are those of `tf1`; values are in [-1, 1].
     """
-    return _bilinear(images, _centres) / 255 * 2 - 1
+    return _bilinear(images, _centre_points) / 255 * 2 - 1
 
 
 def clean(images: Images) -> np.ndarray:
-    """Pillow's antialiased bicubic resize in float: as clean-fid has it. On the host, not traceable.
+    """Resizes as clean-fid does: Pillow's antialiased bicubic filter, in float.
 
-    Parmar et al., "On Aliased Resizing and Surprising Subtleties in GAN Evaluation", CVPR 2022.
-    Arguments and errors as for `tf1`; a bicubic may leave [-1, 1) a little.
+    Runs on the host and cannot be traced. Arguments and errors are those of `tf1`; values may leave
+    [-1, 1) slightly. Reference: Parmar et al., "On Aliased Resizing and Surprising Subtleties in
+    GAN Evaluation", CVPR 2022.
     """
     from PIL import Image
 
@@ -278,7 +279,7 @@ RESIZES: dict[str, Callable[[Images], Images]] = {"tf1": tf1, "pytorch": pytorch
 def _check(images: Images) -> None:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(
-            f"images are uint8 [B, H, W, 1 or 3], not {images.dtype} {list(images.shape)}"
+            f"images must be uint8 [B, H, W, 1 or 3], given {images.dtype} {list(images.shape)}"
         )
 
 
@@ -291,18 +292,18 @@ def _bilinear(images: Images, points: Callable[[int], np.ndarray]) -> jax.Array:
 
 
 def _interpolate(x: jax.Array, points: np.ndarray, axis: int) -> jax.Array:
-    """Linear between the two pixels around each point."""
+    """Interpolates linearly between the two pixels around each point of an axis."""
     low = points.astype(np.int32)
     high = np.minimum(low + 1, x.shape[axis] - 1)
-    part = (points - low).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+    weight = (points - low).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
     below, above = jnp.take(x, low, axis), jnp.take(x, high, axis)
-    return below + (above - below) * part
+    return below + (above - below) * weight
 
 
-def _corners(size: int) -> np.ndarray:
+def _corner_points(size: int) -> np.ndarray:
     return np.arange(SIZE, dtype=np.float32) * np.float32(size / SIZE)
 
 
-def _centres(size: int) -> np.ndarray:
+def _centre_points(size: int) -> np.ndarray:
     points = (np.arange(SIZE, dtype=np.float32) + np.float32(0.5)) * np.float32(size / SIZE)
     return np.maximum(points - np.float32(0.5), 0)

@@ -1,10 +1,9 @@
-"""The weights of the Inception network of FID: fetched, checked, and read without running code.
+"""Weights of the Inception network of FID: downloaded, verified, and read without running code.
 
-PyTorch-FID publishes them as a pickle, which could run anything. Here a reader that knows tensors
-and nothing else turns them into a `.npz`, once.
+The pytorch-fid project publishes them as a pickle, which can run any code when it is loaded. A
+reader that knows nothing but tensors converts them to an `.npz` instead, once.
 """
 
-import contextlib
 import functools
 import hashlib
 import http.client
@@ -12,11 +11,9 @@ import io
 import pickle
 import shutil
 import struct
-import tempfile
-import urllib.request
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -27,27 +24,26 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan.errors import UsageError
-from gan.manifests import digest
+from gan.files import cache_folder, replacing
 from gan.models.inception import SIZE, InceptionV3
-from gan.user_cache import cache_folder
 
 PUBLISHED = "pt_inception-2015-12-05-6726825d.pth"
 PUBLISHED_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{PUBLISHED}"
 
-_SECONDS = 8.0
+_TIMEOUT_SECONDS = 8.0
 _EPSILON = 1e-3  # of the batch normalisation
-_MAGIC = 0x1950A86A20F9469CFC6C  # how torch's older files start
+_MAGIC = 0x1950A86A20F9469CFC6C  # at the start of files of torch's legacy format
 Arrays: TypeAlias = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Of an `InceptionV3`.
+    """Weights of an `InceptionV3`.
 
     Attributes:
-      params: float32 arrays: `InceptionV3().apply({"params": params}, x)`.
-      digest: SHA-256 over name, type, shape and bytes of every array.
+      params: float32 arrays, for `InceptionV3().apply({"params": params}, x)`.
+      digest: SHA-256 of the names, types, shapes and bytes of all arrays.
     """
 
     params: Mapping[str, Any]
@@ -58,19 +54,20 @@ def load(path: Path, cache: Path | None = None) -> Weights:
     """Reads weights.
 
     Args:
-      path: A `.npz` that `convert` wrote, or the published `.pth`.
-      cache: A folder, where the conversion of a `.pth` is kept for the next time; None is the user's.
+      path: An `.npz` that `convert` wrote, or the published `.pth`.
+      cache: Folder in which the converted `.pth` is kept for next time; by default the user's
+        cache.
 
     Raises:
-      UsageError: for a file that is not there, or is none of these.
+      UsageError: for a file that does not exist, or is neither of these.
     """
     path = path.expanduser()
     _check_exists(path)
     if path.suffix == ".npz":
         return _load_npz(path)
     if path.suffix not in (".pth", ".pt"):
-        raise UsageError(f"{path} is neither a .npz of `convert` nor {PUBLISHED}")
-    converted = _converted(cache)
+        raise UsageError(f"{path} is neither an .npz of converted weights nor {PUBLISHED}")
+    converted = _converted_path(cache)
     _check_sha256(path, PUBLISHED_SHA256)
     if not converted.is_file():
         convert(path, converted, sha256=None)
@@ -78,70 +75,74 @@ def load(path: Path, cache: Path | None = None) -> Weights:
 
 
 def at_hand(cache: Path | None = None) -> Path | None:
-    """The published weights in the cache: converted, else as published, else None."""
+    """Returns the weights in the cache, preferably converted, or None if there are none."""
     published = (cache or cache_folder("inception")) / PUBLISHED
-    return next((path for path in (_converted(cache), published) if path.is_file()), None)
+    return next((path for path in (_converted_path(cache), published) if path.is_file()), None)
 
 
 def convert(source: Path, destination: Path, sha256: str | None = PUBLISHED_SHA256) -> None:
-    """Turns PyTorch-FID's weights into a `.npz` of our arrays, without running code in the file.
+    """Converts the weights of pytorch-fid to an `.npz`, without running code in the file.
 
     Args:
       source: A state dict that `torch.save` wrote, in either of its formats.
       destination: The `.npz`; it appears whole or not at all.
-      sha256: Of `source`; None takes any weights of this network.
+      sha256: Checksum of `source`; None accepts any weights of this network.
 
     Raises:
-      UsageError: for a wrong checksum, a file that is no state dict, an array that is missing or
-        has a wrong shape, a place that cannot be written.
+      UsageError: for a wrong checksum, a file that is not a state dict, an array that is missing or
+        has the wrong shape, or a destination that cannot be written.
     """
     if destination.suffix != ".npz":
-        raise UsageError(f"{destination}: the name of converted weights ends in .npz")
+        raise UsageError(f"{destination}: the name of converted weights must end in .npz")
     _check_exists(source)
     if sha256 is not None:
         _check_sha256(source, sha256)
     arrays = _fold(source, _read(source))
     try:
-        with _beside(destination) as part:
-            np.savez(part, allow_pickle=False, **arrays)
+        with replacing(destination) as part, part.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
     except OSError as error:
         raise UsageError(f"{destination} cannot be written: {error}") from error
 
 
 def fetch(cache: Path | None = None) -> Path:
-    """Downloads the published `.pth`, unless it is there, and returns its path.
+    """Downloads the published `.pth` unless it is in the cache, and returns its path.
 
     Raises:
-      UsageError: where it cannot be downloaded (seconds later), or is not what was published.
+      UsageError: if it cannot be downloaded (no server answers within seconds), or is not the
+        published file.
     """
-    place = (cache or cache_folder("inception")) / PUBLISHED
-    if place.is_file() and _sha256(place) == PUBLISHED_SHA256:
-        return place
+    import urllib.request  # few need it, and `gan.models` imports this module
+
+    path = (cache or cache_folder("inception")) / PUBLISHED
+    if path.is_file() and _sha256(path) == PUBLISHED_SHA256:
+        return path
     try:
-        with _beside(place) as part:
-            with urllib.request.urlopen(URL, timeout=_SECONDS) as answer, part.open("wb") as file:
+        with replacing(path, shared=True) as part:
+            answer = urllib.request.urlopen(URL, timeout=_TIMEOUT_SECONDS)
+            with answer, part.open("wb") as file:
                 shutil.copyfileobj(answer, file)
-            _check_sha256(part, PUBLISHED_SHA256, said=URL)
+            _check_sha256(part, PUBLISHED_SHA256, origin=URL)
     except (OSError, http.client.HTTPException) as error:
         raise UsageError(
-            f"{URL} cannot be downloaded to {place} ({getattr(error, 'reason', error)}). Get it "
-            f"elsewhere, and put it there: the file with SHA-256 {PUBLISHED_SHA256}"
+            f"{URL} cannot be downloaded to {path} ({getattr(error, 'reason', error)}). Download "
+            f"it elsewhere and put it there: the file with SHA-256 {PUBLISHED_SHA256}"
         ) from error
-    return place
+    return path
 
 
-def _converted(cache: Path | None) -> Path:
+def _converted_path(cache: Path | None) -> Path:
     return (cache or cache_folder("inception")) / f"{PUBLISHED.removesuffix('.pth')}.npz"
 
 
 def _check_exists(path: Path) -> None:
     if not path.is_file():
-        raise UsageError(f"{path}: no such file; Inception weights are {PUBLISHED}, from {URL}")
+        raise UsageError(f"{path}: no such file; the Inception weights are {PUBLISHED}, from {URL}")
 
 
-def _check_sha256(path: Path, wanted: str, said: object = None) -> None:
-    if (found := _sha256(path)) != wanted:
-        raise UsageError(f"{said or path} has SHA-256 {found}; accepted: {wanted}")
+def _check_sha256(path: Path, expected: str, origin: str | None = None) -> None:
+    if (found := _sha256(path)) != expected:
+        raise UsageError(f"{origin or path} has SHA-256 {found}; accepted: {expected}")
 
 
 def _sha256(path: Path) -> str:
@@ -149,50 +150,42 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextlib.contextmanager
-def _beside(place: Path) -> Iterator[Path]:
-    """A path to write to; what is there moves to `place`, unless something was raised."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".part.", dir=place.parent) as folder:
-        part = Path(folder) / place.name
-        yield part
-        part.replace(place)
-
-
 @functools.cache
 def _shapes() -> dict[str, tuple[int, ...]]:
-    """Of the network's arrays, by dotted name."""
+    """Returns the shapes of the network's arrays, by dotted name."""
     images = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
     params = jax.eval_shape(InceptionV3().init, jax.random.key(0), images)["params"]
     return {name: leaf.shape for name, leaf in flatten_dict(params, sep=".").items()}
 
 
 def _load_npz(path: Path) -> Weights:
+    from gan.checkpoints.trees import digest  # brings Orbax, which is slow to import
+
     try:
         with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as content:
             found = {name: content[name] for name in _shapes() if name in content.files}
-    except Exception as error:  # a damaged archive raises almost anything
-        raise UsageError(f"{path} is no readable .npz of weights ({_line(error)})") from error
+    except Exception as error:  # a damaged archive can raise almost anything
+        raise UsageError(f"{path} is not a readable .npz of weights ({_summary(error)})") from error
     arrays = {name: _array(path, found, name, shape) for name, shape in _shapes().items()}
     params = unflatten_dict({name: jnp.asarray(array) for name, array in arrays.items()}, sep=".")
     return Weights(params, digest(params))
 
 
 def _array(path: Path, arrays: Arrays, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """One array, which has to be there, with this shape, of floating-point numbers."""
+    """Returns one array as float32; raises UsageError if it is missing, or of another kind."""
     if name not in arrays:
         raise UsageError(f"{path} has no array {name!r}, which FID's Inception network needs")
     array = arrays[name]
     if array.shape != shape or array.dtype.kind != "f":
         raise UsageError(
             f"{path}: {name!r} is {array.dtype} {list(array.shape)}, "
-            f"and FID's Inception network needs float32 {list(shape)}"
+            f"but FID's Inception network needs float32 {list(shape)}"
         )
     return array.astype(np.float32, copy=False)
 
 
 def _fold(path: Path, state: Arrays) -> Arrays:
-    """PyTorch-FID's arrays as ours: y = scale (w * x - mean) + shift is one convolution with a bias."""
+    """Folds batch normalisation, scale (w * x - mean) + shift, into convolutions with a bias."""
     get = functools.partial(_array, path, state)
     arrays = {}
     for name, shape in _shapes().items():
@@ -218,7 +211,7 @@ def _fold(path: Path, state: Arrays) -> Arrays:
 
 @dataclass(frozen=True)
 class _Storage:
-    """Numbers in a file, in a row."""
+    """A flat array of numbers in the file."""
 
     dtype: str
     key: str
@@ -239,7 +232,7 @@ class _Tensor:
     strides: tuple[int, ...]
 
     def array(self, content: bytes) -> np.ndarray:
-        """Its numbers, from those of its storage."""
+        """Returns the tensor, given the bytes of its storage."""
         numbers = np.frombuffer(content, self.storage.dtype)
         steps = zip(self.shape, self.strides, strict=True)
         last = self.offset + sum((size - 1) * stride for size, stride in steps)
@@ -251,12 +244,12 @@ class _Tensor:
 
 def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
     if not isinstance(storage, _Storage):
-        raise pickle.UnpicklingError("a tensor without a storage")
+        raise pickle.UnpicklingError("a tensor has no storage")
     return _Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
 
 
 class _Reader(pickle.Unpickler):
-    """Knows ordered dictionaries, tensors and storages by name, and no other class or function."""
+    """An unpickler that knows ordered dictionaries, tensors and storages, and nothing else."""
 
     _KNOWN: Mapping[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): OrderedDict,
@@ -269,7 +262,7 @@ class _Reader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._KNOWN:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed")
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not allowed")
         return self._KNOWN[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
@@ -280,27 +273,27 @@ class _Reader(pickle.Unpickler):
 
 
 def _read(path: Path) -> Arrays:
-    """A state dict's arrays, by name."""
+    """Reads the arrays of a state dict, by name."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 return _read_zip(archive)
         with path.open("rb") as file:
             return _read_legacy(file)
-    except Exception as error:  # damaged bytes raise almost anything
+    except Exception as error:  # damaged bytes can raise almost anything
         raise UsageError(
-            f"{path} is no state dict of torch.save with nothing but tensors ({_line(error)})"
+            f"{path} is not a torch.save state dict of tensors alone ({_summary(error)})"
         ) from error
 
 
-def _line(error: Exception) -> str:
+def _summary(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def _read_zip(archive: zipfile.ZipFile) -> Arrays:
-    """`<name>/data.pkl`, and each storage in `<name>/data/<key>`."""
+    """Reads `<name>/data.pkl`, and each storage from `<name>/data/<key>`."""
     (index,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-    tensors = _tensors(_Reader(io.BytesIO(archive.read(index))).load())
+    tensors = _only_tensors(_Reader(io.BytesIO(archive.read(index))).load())
     folder = index.removesuffix(".pkl")
     return {
         name: tensor.array(archive.read(f"{folder}/{tensor.storage.key}"))
@@ -309,19 +302,19 @@ def _read_zip(archive: zipfile.ZipFile) -> Arrays:
 
 
 def _read_legacy(file: BinaryIO) -> Arrays:
-    """Pickles of a magic number, a version, the system, the object and the keys; then storages."""
+    """Reads pickles of a magic number, version, system, object and keys, and then the storages."""
     magic, _, _, state, keys = (_Reader(file).load() for _ in range(5))
     if magic != _MAGIC:
-        raise ValueError("another magic number")
-    tensors = _tensors(state)
+        raise ValueError("wrong magic number")
+    tensors = _only_tensors(state)
     storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     contents = {}
     for key in keys:
         if struct.unpack("<q", file.read(8))[0] != storages[key].size:
-            raise ValueError(f"storage {key} has another size")
+            raise ValueError(f"storage {key} has the wrong size")
         contents[key] = file.read(storages[key].nbytes)
     return {name: tensor.array(contents[tensor.storage.key]) for name, tensor in tensors.items()}
 
 
-def _tensors(state: Any) -> dict[str, _Tensor]:
+def _only_tensors(state: Any) -> dict[str, _Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, _Tensor)}

@@ -1,40 +1,33 @@
 """Multilayer perceptrons: for points in the plane, or images taken as flat vectors."""
 
 import math
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from gan.models.registry import DISCRIMINATORS, GENERATORS, check_size
+from gan.argument_bounds import AtLeast
+from gan.models.network import DISCRIMINATORS, GENERATORS, Discriminator, Generator
 
 
 @GENERATORS.register("mlp")
-class MLPGenerator(nn.Module):
-    """Latents to examples through `depth` hidden layers of `width` ReLU units.
+class MLPGenerator(Generator):
+    """Hidden layers of ReLU units; images end in tanh.
+
+    If conditional, the one-hot label is appended to the latents.
 
     Attributes:
-      shape: Of one example; images end in tanh.
-      num_classes: Of the dataset.
       width: Units of a hidden layer.
-      depth: Hidden layers.
-      conditional: Whether the label is appended to the latents, one-hot.
+      depth: Number of hidden layers.
     """
 
-    shape: tuple[int, ...]
-    num_classes: int
-    width: int = 128
-    depth: int = 3
-    conditional: bool = False
-
-    def __post_init__(self) -> None:
-        check_size("width", self.width, 1)
-        check_size("depth", self.depth, 0)
-        super().__post_init__()
+    width: Annotated[int, AtLeast(1)] = 128
+    depth: Annotated[int, AtLeast(0)] = 3
 
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
-        """`[B, Z]` to `[B, *shape]`."""
+        """Maps `[B, Z]` to `[B, *shape]`."""
         x = latents
         if self.conditional:
             x = jnp.concatenate([x, jax.nn.one_hot(labels, self.num_classes)], axis=-1)
@@ -45,36 +38,26 @@ class MLPGenerator(nn.Module):
 
 
 @DISCRIMINATORS.register("mlp")
-class MLPDiscriminator(nn.Module):
-    """Examples to logits through `depth` hidden layers of `width` leaky ReLU units.
+class MLPDiscriminator(Discriminator):
+    """Hidden layers of leaky ReLU units.
+
+    If conditional, the one-hot label is appended to the example.
 
     Attributes:
-      shape: Of one example.
-      num_classes: Of the dataset.
       width: Units of a hidden layer.
-      depth: Hidden layers.
-      conditional: Whether the label is appended to the example, one-hot.
+      depth: Number of hidden layers.
     """
 
-    shape: tuple[int, ...]
-    num_classes: int
-    width: int = 128
-    depth: int = 3
-    conditional: bool = False
-
-    def __post_init__(self) -> None:
-        check_size("width", self.width, 1)
-        check_size("depth", self.depth, 0)
-        super().__post_init__()
+    width: Annotated[int, AtLeast(1)] = 128
+    depth: Annotated[int, AtLeast(0)] = 3
 
     @property
-    def samplewise(self) -> bool:
-        """Whether no sample's logit depends on the others."""
+    def per_sample(self) -> bool:  # noqa: D102
         return True
 
     @nn.compact
     def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
-        """`[B, *shape]` to `[B]`."""
+        """Maps `[B, *shape]` to `[B]`."""
         x = examples.reshape(len(examples), -1)
         if self.conditional:
             x = jnp.concatenate([x, jax.nn.one_hot(labels, self.num_classes)], axis=-1)

@@ -1,57 +1,74 @@
 """R3GAN: residual blocks of grouped convolutions, without normalisation.
 
 Huang et al., "The GAN is dead; long live the GAN! A Modern GAN Baseline", NeurIPS 2024, section 3,
-Config E; initial values as in the authors' code. Their networks for CIFAR-10 are `width=768, blocks=2,
-cardinality=96`, which leaves 16 channels in a group, as the defaults do. Here every stage has the
-same width, where theirs for FFHQ narrow towards the image, and nothing is in half precision, where
-some of their stages are.
+Config E; initial values as in the authors' code. Their networks for CIFAR-10 are `width=768,
+blocks=2, cardinality=96`, with 16 channels in a group, as in the defaults. There are two
+differences: every stage has the same width here, whereas theirs for FFHQ narrow towards the image;
+and all stages are in single precision, whereas some of theirs are in half.
 """
 
 from collections.abc import Iterable
 from math import sqrt
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from gan.argument_bounds import AtLeast
 from gan.models.layers import Conv
-from gan.models.registry import DISCRIMINATORS, GENERATORS, check_size, halvings
+from gan.models.network import (
+    DISCRIMINATORS,
+    GENERATORS,
+    Discriminator,
+    Generator,
+    Network,
+    num_downsamplings,
+)
 
-_SLOPE = 0.2
+_SLOPE = 0.2  # of the leaky ReLU
 _linear = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 
-@GENERATORS.register("r3gan")
-class R3GANGenerator(nn.Module):
-    """Latents to images: a learned 4x4 image, its channels scaled by the latents, then stages.
+class _R3GAN(Network):
+    """The fields that both networks have.
 
     Attributes:
-      shape: (H, W, C) of an image; H = W is 28, or 4 times a power of two.
-      num_classes: Of the dataset.
-      width: Channels of every stage; there is one stage a resolution.
+      width: Channels of every stage; there is one stage for each resolution.
       blocks: Residual blocks of a stage.
-      cardinality: Groups of channels in a block; must divide `width * expansion`.
-      expansion: How many times more channels there are within a block.
-      conditional: Whether an embedding of the label is appended to the latents.
+      cardinality: Groups of channels in a block; divides `width * expansion`.
+      expansion: Ratio of the channels within a block to those outside.
     """
 
-    shape: tuple[int, int, int]
-    num_classes: int
-    width: int = 128
-    blocks: int = 1
-    cardinality: int = 16
-    expansion: int = 2
-    conditional: bool = False
+    width: Annotated[int, AtLeast(1)] = 128
+    blocks: Annotated[int, AtLeast(1)] = 1
+    cardinality: Annotated[int, AtLeast(1)] = 16
+    expansion: Annotated[int, AtLeast(1)] = 2
+
+    square_images = True
 
     def __post_init__(self) -> None:
-        _check(self)
         super().__post_init__()
+        channels = self.width * self.expansion
+        if channels % self.cardinality:
+            raise ValueError(
+                f"cardinality must divide width * expansion = {channels}, given {self.cardinality}"
+            )
+
+
+@GENERATORS.register("r3gan")
+class R3GANGenerator(_R3GAN, Generator):
+    """A learned 4x4 image, its channels scaled by the latents, followed by stages.
+
+    If conditional, an embedding of the label is appended to the latents. The fields are those of
+    both networks of R3GAN.
+    """
 
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
-        """`[B, Z]` to `[B, H, W, C]`, about within [-1, 1]: as in the paper nothing bounds it."""
-        doublings = halvings(self.shape)
+        """Maps `[B, Z]` to `[B, H, W, C]`; nothing confines it to [-1, 1], as in the paper."""
+        doublings = num_downsamplings(self.shape)
         base = self.shape[0] >> doublings
         z = latents
         if self.conditional:
@@ -67,40 +84,24 @@ class R3GANGenerator(nn.Module):
 
 
 @DISCRIMINATORS.register("r3gan")
-class R3GANDiscriminator(nn.Module):
-    """Images to logits: the generator in reverse, down to a weighted sum of each channel's pixels.
+class R3GANDiscriminator(_R3GAN, Discriminator):
+    """The generator in reverse, down to a weighted sum of each channel's pixels.
 
-    Attributes:
-      shape: (H, W, C) of an image; H = W is 28, or 4 times a power of two.
-      num_classes: Of the dataset.
-      width: Channels of every stage; there is one stage a resolution.
-      blocks: Residual blocks of a stage.
-      cardinality: Groups of channels in a block; must divide `width * expansion`.
-      expansion: How many times more channels there are within a block.
-      conditional: Whether the logit is a product with an embedding of the label: projection (Miyato
-        and Koyama, ICLR 2018) without a part that is the same for all classes.
+    If conditional, the logit is a product with an embedding of the label: projection (Miyato and
+    Koyama, ICLR 2018) without the term that all classes share. The fields are those of both
+    networks of R3GAN.
     """
 
-    shape: tuple[int, int, int]
-    num_classes: int
-    width: int = 128
-    blocks: int = 1
-    cardinality: int = 16
-    expansion: int = 2
-    conditional: bool = False
-
-    samplewise = True
-
-    def __post_init__(self) -> None:
-        _check(self)
-        super().__post_init__()
+    @property
+    def per_sample(self) -> bool:  # noqa: D102
+        return True
 
     @nn.compact
     def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
-        """`[B, H, W, C]` to `[B]`."""
+        """Maps `[B, H, W, C]` in [-1, 1] to `[B]`."""
         x = Conv(self.width, (1, 1), use_bias=False, kernel_init=_linear)(examples)
         x = _stage(self, x)
-        for _ in range(halvings(self.shape)):
+        for _ in range(num_downsamplings(self.shape)):
             x = _stage(self, _downsample(x))  # [B, H / 2, W / 2, width]
         base = x.shape[1]
         basis = self.param("basis", nn.initializers.normal(1 / base), x.shape[1:])
@@ -113,24 +114,13 @@ class R3GANDiscriminator(nn.Module):
         return jnp.sum(x, axis=-1)
 
 
-def _check(network: R3GANGenerator | R3GANDiscriminator) -> None:
-    for name in ("width", "blocks", "cardinality", "expansion"):
-        check_size(name, getattr(network, name), 1)
-    if network.width * network.expansion % network.cardinality:
-        raise ValueError(
-            f"cardinality must divide width * expansion = {network.width * network.expansion}, "
-            f"given {network.cardinality}"
-        )
-    halvings(network.shape)
+def _stage(network: _R3GAN, x: jax.Array) -> jax.Array:
+    """Applies the residual blocks of one resolution, `[B, H, W, C]` to the same shape.
 
-
-def _stage(network: R3GANGenerator | R3GANDiscriminator, x: jax.Array) -> jax.Array:
-    """Residual blocks at one resolution: `[B, H, W, C]` to the same.
-
-    The last kernel of a block starts at zero, and the others start smaller the more blocks there are
-    (Zhang et al., "Fixup Initialization", ICLR 2019). Only what goes into a leaky ReLU has a bias.
+    The last kernel of a block starts at zero, and the others start smaller the more blocks there
+    are (Zhang et al., "Fixup Initialization", ICLR 2019). Only inputs of a leaky ReLU have a bias.
     """
-    blocks = network.blocks * (halvings(network.shape) + 1)
+    blocks = network.blocks * (num_downsamplings(network.shape) + 1)
     init = nn.initializers.variance_scaling(2 / (1 + _SLOPE**2) / sqrt(blocks), "fan_in", "normal")
     inner, groups = network.width * network.expansion, network.cardinality
     for _ in range(network.blocks):
@@ -141,14 +131,15 @@ def _stage(network: R3GANGenerator | R3GANDiscriminator, x: jax.Array) -> jax.Ar
     return x
 
 
-# [1, 2, 1] after doubling each pixel, or before the mean of two, is [1, 3, 3, 1]; zeros lie outside.
-# Each of the two is the other's transpose but for a factor, and so its derivative. Convolutions with
-# one channel each, and what autodiff makes of slices, are several times slower on a CPU.
+# Doubling each pixel, or taking the mean of two, combined with the filter [1, 2, 1] is the filter
+# [1, 3, 3, 1], with zeros outside of the image. Up- and downsampling are each other's transpose up
+# to a factor, and hence each other's derivative. Depthwise convolutions, and what autodiff makes of
+# slices, are several times slower on a CPU.
 
 
 @jax.custom_vjp
 def _upsample(x: jax.Array) -> jax.Array:
-    """`[B, H, W, C]` to `[B, 2H, 2W, C]`."""
+    """Interpolates bilinearly, `[B, H, W, C]` to `[B, 2H, 2W, C]`."""
     for axis in (1, 2):
         before, after = _taps(x, axis, 1, (0, 2))
         shape = tuple(size * 2 if i == axis else size for i, size in enumerate(x.shape))
@@ -158,7 +149,7 @@ def _upsample(x: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _downsample(x: jax.Array) -> jax.Array:
-    """`[B, H, W, C]` to `[B, H / 2, W / 2, C]`."""
+    """Filters and halves, `[B, H, W, C]` to `[B, H / 2, W / 2, C]`."""
     for axis in (1, 2):
         a, b, c, d = _taps(x, axis, 2, range(4))
         x = (a + 3 * b + 3 * c + d) / 8
@@ -166,7 +157,7 @@ def _downsample(x: jax.Array) -> jax.Array:
 
 
 def _taps(x: jax.Array, axis: int, stride: int, starts: Iterable[int]) -> list[jax.Array]:
-    """The array with a zero at each end of an axis, read from each start, a stride apart."""
+    """Pads an axis with a zero at each end, and reads it from each start with a stride."""
     size = x.shape[axis]
     padded = jnp.pad(x, [(int(i == axis),) * 2 for i in range(x.ndim)])
     return [

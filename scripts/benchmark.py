@@ -1,12 +1,13 @@
-r"""How fast a config trains here: images a second, the share of the machine's peak, start-up.
+r"""Measures how fast a config trains here: images per second, fraction of the peak, start-up time.
 
 python scripts/benchmark.py --config configs/digits.py
 python scripts/benchmark.py --config configs/cifar10.py --config.dataset='noise(32)' \
-        --against pytorch --json cifar10.json
+        --config.augmentation='()' --against pytorch --json cifar10.json
 
-Everything takes turns, and each figure is a median with the least and the greatest in brackets. Leave
-the machine alone meanwhile. A dataset that is not there can be replaced by `noise(size, channels)`.
-`--against pytorch` needs a checkout of this project and `pip install torch==2.13.0`.
+The sides take turns; each figure is a median, with the smallest and the largest value in brackets.
+Leave the machine alone meanwhile. `noise(size, channels)` stands in for a dataset that is not there.
+`--against pytorch` needs a checkout of this project and `pip install torch==2.13.0`; it knows no
+conditional networks and no augmentation.
 """
 
 import dataclasses
@@ -23,13 +24,13 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def main(argv: Sequence[str]) -> None:
-    """Flags in, a table out."""
+    """Parses the flags, measures, and prints a table; writes all figures to a file on request."""
     parser = cli.make_parser(__doc__)
     parser.add_argument("--config", required=True, metavar="FILE", help="a file with get_config()")
     parser.add_argument("--config.KEY", metavar="VALUE", help="changes one key of the config")
-    parser.add_argument("--against", choices=["pytorch"], help="compare with the same in PyTorch")
+    parser.add_argument("--against", choices=["pytorch"], help="compare with PyTorch")
     parser.add_argument("--rounds", type=int, default=10, help="turns of each side (10)")
-    parser.add_argument("--json", metavar="FILE", help="write all figures")
+    parser.add_argument("--json", metavar="FILE", help="file for all figures")
     parser.add_argument(
         "--step_only", action="store_true", help="leave out the whole loop and the start-up"
     )
@@ -41,29 +42,30 @@ def main(argv: Sequence[str]) -> None:
     if flags.against and importlib.util.find_spec("torch") is None:
         raise UsageError("--against pytorch needs it: pip install torch==2.13.0")
 
+    sys.path.insert(0, str(_ROOT))  # before other packages named `tests`
     from gan import config as configs
-    from gan.trainers.benchmark import describe, measure
-    from gan.trainers.opponent import Opponent
+    from tests.benchmarks.benchmark import describe, measure
+    from tests.benchmarks.pytorch_process import PyTorchProcess
 
     config = configs.load(flags.config, overrides)
     cli.log_to_terminal()
 
-    def pytorch(shape: Sequence[int]) -> Opponent:
+    def start_pytorch(shape: Sequence[int]) -> PyTorchProcess:
         command = [sys.executable, "-m", "tests.benchmarks.pytorch"]
-        return Opponent(command, _ROOT, dataclasses.asdict(config) | {"shape": list(shape)})
+        return PyTorchProcess(command, _ROOT, dataclasses.asdict(config) | {"shape": list(shape)})
 
     train = [sys.executable, str(_ROOT / "scripts" / "train.py"), "--config", flags.config]
     train += [f"--config.{key}={value}" for key, value in overrides.items()]
-    speed = measure(
+    result = measure(
         config,
         flags.rounds,
-        pytorch if flags.against else None,
+        start_pytorch if flags.against else None,
         None if flags.step_only else train,
         loop=not flags.step_only,
     )
-    print(describe(speed))
+    print(describe(result))
     if flags.json:
-        values = dataclasses.asdict(speed)
+        values = dataclasses.asdict(result)
         spread = values["ratio_to_best_pytorch_spread"] = values["ratio_to_best_pytorch"]
         values["ratio_to_best_pytorch"] = spread and spread["median"]  # for other programs
         pathlib.Path(flags.json).write_text(json.dumps(values, indent=2) + "\n")

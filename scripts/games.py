@@ -1,4 +1,4 @@
-"""Plays small games with known answers, and shows who reaches the solution.
+"""Simulates small games with known solutions, and shows which methods reach them.
 
 python scripts/games.py
 python scripts/games.py --game 'bilinear((1.0, 0.5))' --play 'extragradient; adam(0.01)'
@@ -12,7 +12,7 @@ from gan.errors import UsageError
 
 
 def main(argv: Sequence[str]) -> None:
-    """Flags in, one call a game."""
+    """Parses the flags, and reports on each game."""
     parser = cli.make_parser(__doc__)
     parser.add_argument(
         "--game",
@@ -25,30 +25,37 @@ def main(argv: Sequence[str]) -> None:
         "--play",
         action="append",
         metavar="'DYNAMICS; OPTIMIZER'",
-        help="a way to play, any number of times; by default the classic comparison",
+        help="a method, any number of times; by default the classic comparison",
     )
-    parser.add_argument("--num_steps", type=int, default=10_000, help="how long (10000)")
-    parser.add_argument("--output", default="runs/games", metavar="DIR", help="for .png and .csv")
+    parser.add_argument(
+        "--num_steps", type=int, default=10_000, help="steps of each method (10000)"
+    )
+    parser.add_argument(
+        "--output",
+        default="runs/games",
+        metavar="DIR",
+        help="folder for .png and .csv files (runs/games)",
+    )
     flags = parser.parse_args(argv)
 
-    from gan.trainers.game_report import CLASSIC, check, report
-    from gan.trainers.play import Contestant
+    from gan.analysis.report import CLASSIC, check, report
+    from gan.analysis.trajectories import Method
 
     if flags.num_steps < 10:
         raise UsageError(f"--num_steps must be at least 10, given {flags.num_steps}")
-    contestants: tuple[Contestant, ...] = CLASSIC
-    if flags.play:
-        parts = [text.partition(";") for text in flags.play]
-        for text, (_, semicolon, _) in zip(flags.play, parts, strict=True):
-            if not semicolon:
-                raise UsageError(f"--play={text!r}: 'DYNAMICS; OPTIMIZER' is accepted")
-        contestants = tuple(Contestant(one.strip(), other.strip()) for one, _, other in parts)
+    methods = []
+    for text in flags.play or ():
+        dynamics, semicolon, optimizer = text.partition(";")
+        if not semicolon:
+            raise UsageError(f"--play={text!r}: 'DYNAMICS; OPTIMIZER' is accepted")
+        methods.append(Method(dynamics.strip(), optimizer.strip()))
+    chosen = methods or CLASSIC
     output = pathlib.Path(flags.output)
     games = flags.game or ("bilinear", "dirac")
-    check(games, contestants, output)
+    check(games, chosen, output)
     for game in games:
-        print(report(game, contestants, flags.num_steps, output), end="\n\n")
-    print(f"pictures and points: {output}/")
+        print(report(game, chosen, flags.num_steps, output), end="\n\n")
+    print(f"pictures and trajectories: {output}/")
 
 
 if __name__ == "__main__":

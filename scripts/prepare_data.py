@@ -1,10 +1,11 @@
-"""Makes a dataset ready for training, or shows what is in one.
+"""Prepares a dataset for training, or shows what it contains.
 
 python scripts/prepare_data.py --dataset mnist --data_dir DIR
 python scripts/prepare_data.py --dataset mnist --data_dir DIR --raw_dir FOLDER_WITH_THE_PUBLISHED_FILES
 python scripts/prepare_data.py --dataset 'images(path="photos/", resolution=64)' --preview preview.png
 
-The first downloads, the second needs no network; both leave the dataset as TFDS prepares it.
+The first command downloads the dataset, the second needs no network connection; in both, TFDS
+prepares the dataset. The third command draws some examples.
 """
 
 from collections.abc import Sequence
@@ -14,13 +15,17 @@ from gan.errors import UsageError
 
 
 def main(argv: Sequence[str]) -> None:
-    """Flags in, one call."""
+    """Parses the flags, and prepares or previews the dataset."""
     parser = cli.make_parser(__doc__)
     parser.add_argument(
         "--dataset", required=True, metavar="SPEC", help="mnist, emnist/letters, ..."
     )
-    parser.add_argument("--data_dir", metavar="DIR", help="where TFDS keeps its datasets")
-    parser.add_argument("--raw_dir", metavar="DIR", help="the files as published, unpacked or not")
+    parser.add_argument(
+        "--data_dir", metavar="DIR", help="folder of the datasets that TFDS prepares"
+    )
+    parser.add_argument(
+        "--raw_dir", metavar="DIR", help="folder with the published files, packed or not"
+    )
     parser.add_argument("--preview", metavar="FILE.png", help="draw a grid of examples with labels")
     flags = parser.parse_args(argv)
 

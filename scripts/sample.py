@@ -9,19 +9,19 @@ from gan import cli
 
 
 def main(argv: Sequence[str]) -> None:
-    """Flags in, one call."""
+    """Parses the flags, and writes samples to a file."""
     parser = cli.make_parser(__doc__)
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the run's folder")
     parser.add_argument(
         "--output", default="samples.png", help="a .png grid, or an .npy or .npz with the arrays"
     )
-    parser.add_argument("--num_images", type=int, default=64, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help="of the latents")
-    parser.add_argument("--step", type=int, help="of the checkpoint; the newest by default")
+    parser.add_argument("--num_images", type=int, default=64, help="number of samples (64)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the latents (0)")
+    parser.add_argument("--step", type=int, help="step of the checkpoint (the newest)")
     parser.add_argument(
         "--weights",
-        help="an average by its name (ema, uniform), raw, or slow after lookahead; "
-        "the config's first average by default",
+        help="an average by its name (ema, uniform), raw, or slow after lookahead "
+        "(the config's first average)",
     )
     flags = parser.parse_args(argv)
 

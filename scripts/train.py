@@ -1,23 +1,23 @@
-r"""Trains a GAN, or goes on with a run that was stopped.
+r"""Trains a GAN, or resumes a run that was stopped.
 
 python scripts/train.py --config configs/digits.py --workdir runs/digits
 python scripts/train.py --config configs/digits.py --workdir runs/adam \
         --config.generator_optimizer='adam(1e-4)'
 
-Ctrl-C and SIGTERM save before they end it (exit code 130 and 143); the same command goes on.
+After Ctrl-C or SIGTERM it saves and ends (exit code 130 or 143); the same command resumes the run.
 """
 
 import time
 from collections.abc import Sequence
 
-BEGAN = time.monotonic()
+START_TIME = time.monotonic()
 
 from gan import cli
-from gan.trainers.stopping import Stop
+from gan.trainers.preemption import Stop
 
 
 def main(argv: Sequence[str]) -> None:
-    """Flags in, one call."""
+    """Parses the flags, and trains or lists what specs can name."""
     parser = cli.make_parser(__doc__)
     parser.add_argument("--config", metavar="FILE", help="a file with get_config()")
     parser.add_argument("--config.KEY", metavar="VALUE", help="changes one key of the config")
@@ -31,24 +31,24 @@ def main(argv: Sequence[str]) -> None:
         "--on_optimizer_change",
         choices=["refuse", "reset", "keep_moments"],
         default="refuse",
-        help="what becomes of the state of an optimizer or dynamics that is another now",
+        help="what becomes of the state of an optimizer or dynamics that was changed",
     )
     parser.add_argument(
         "--distributed",
         nargs="?",
         const="auto",
         metavar="HOST:PORT,PROCESS/COUNT",
-        help="one of several processes; alone where JAX knows the cluster",
+        help="this is one of several processes; without a value where JAX knows the cluster",
     )
     parser.add_argument("--profile", action="store_true", help="profile some steps for TensorBoard")
     parser.add_argument(
-        "--list", action="store_true", help="print all that specs can name, and end"
+        "--list", action="store_true", help="print everything that specs can name, and exit"
     )
     flags, overrides = cli.parse_with_overrides(parser, argv)
     if flags.list:
-        from gan.trainers.catalog import catalog
+        from gan.trainers.experiment import list_parts
 
-        print(catalog())
+        print(list_parts())
         return
     if not flags.config or not flags.workdir:
         parser.error("--config and --workdir are needed (or --list)")
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
     with Stop(distributed=bool(flags.distributed)) as stop:
         from gan import config
         from gan.sharding import join_processes
-        from gan.trainers.loop import train
+        from gan.trainers.train import train
 
         cli.log_to_terminal()
         if flags.distributed:
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
             init_from=flags.init_from,
             on_optimizer_change=flags.on_optimizer_change,
             stop=stop,
-            began=BEGAN,
+            start_time=START_TIME,
         )
 
 

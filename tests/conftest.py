@@ -17,7 +17,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests, and the programs they start, share one cache of compiled code."""
+    """Gives tests, and the programs they start, one cache of compiled code."""
     cache = ROOT / ".pytest_cache" / "jax"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     jax.config.update("jax_compilation_cache_dir", str(cache))
@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs torch is kept out of the other tests' processes."""
+    """Keeps tests that need torch out of the other tests' processes."""
     for item in items:
         if "torch_fidelity" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.reference)
@@ -34,20 +34,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def x64():
-    """Double precision, for what is held to a closed form."""
+    """Computes in double precision, for comparisons with a closed form."""
     with jax.enable_x64(True):
         yield
 
 
 @pytest.fixture
 def root() -> pathlib.Path:
-    """The checkout."""
+    """Returns the folder of the checkout."""
     return ROOT
 
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """Gives a port on which nobody listens."""
+    """Returns a function that finds a port on which nobody listens."""
 
     def port() -> int:
         with socket.socket() as listener:
@@ -61,7 +61,7 @@ def free_port() -> Callable[[], int]:
 def torch_fidelity() -> Callable[[str], ModuleType]:
     """Imports a module of torch-fidelity, a reference for scores; skips where it is not installed.
 
-    CONTRIBUTING.md says how it is. It needs of torchvision no more than that it is there.
+    CONTRIBUTING.md says how to install it. It imports torchvision, but does not use it here.
     """
     pytest.importorskip("torch", reason="torch is not installed: see CONTRIBUTING.md")
     below = (".datasets", ".io", ".models", ".transforms", ".transforms.functional", ".utils")

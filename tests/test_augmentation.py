@@ -19,14 +19,14 @@ def test_about_half_of_the_images_are_mirrored_and_the_rest_is_as_it_was():
     assert 400 < mirrored.sum() < 600
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.0, IMAGES), (1.0, jnp.flip(IMAGES, 2))])
-def test_none_and_all(share, expected):
-    flipped = AUGMENTATIONS.build(f"flip({share})")(IMAGES, jax.random.key(1))
+@pytest.mark.parametrize(("probability", "expected"), [(0.0, IMAGES), (1.0, jnp.flip(IMAGES, 2))])
+def test_none_and_all(probability, expected):
+    flipped = AUGMENTATIONS.build(f"flip({probability})")(IMAGES, jax.random.key(1))
     np.testing.assert_array_equal(flipped, expected)
 
 
 def test_misuse():
-    with pytest.raises(UsageError, match=r"share must be in \[0, 1\], given 2"):
+    with pytest.raises(UsageError, match=r"probability must be in \[0, 1\], given 2"):
         AUGMENTATIONS.build("flip(2.0)")
     points = TrainConfig(dataset="gaussians", generator="mlp", discriminator="mlp",
                          augmentation=("flip",))  # fmt: skip

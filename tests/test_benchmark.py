@@ -8,10 +8,11 @@ import pytest
 
 from gan.config import TrainConfig
 from gan.errors import RunError, UsageError
-from gan.trainers import loop
-from gan.trainers.benchmark import Spread, _Bare, describe, measure
 from gan.trainers.experiment import build
-from gan.trainers.opponent import Opponent
+from gan.trainers.train import train
+from gan.trainers.train_step import MetricWindow
+from tests.benchmarks.benchmark import BareStep, Spread, describe, measure
+from tests.benchmarks.pytorch_process import PyTorchProcess
 
 WIDTH, LATENTS, PIXELS, BATCH = 128, 64, 64, 32
 SMALL = TrainConfig(
@@ -38,8 +39,8 @@ for line in sys.stdin:
 """
 
 
-def worker(tmp_path, generator="mlp"):
-    return Opponent([sys.executable, "-c", WORKER], tmp_path, {"generator": generator})
+def pytorch_process(tmp_path, generator="mlp"):
+    return PyTorchProcess([sys.executable, "-c", WORKER], tmp_path, {"generator": generator})
 
 
 def test_a_spread_is_the_median_and_both_ends():
@@ -48,57 +49,57 @@ def test_a_spread_is_the_median_and_both_ends():
 
 
 def test_a_step_is_measured_and_its_operations_counted(tmp_path):
-    speed = measure(SMALL, 2, lambda shape: worker(tmp_path), loop=False)
-    assert speed.images_per_second.median > 0
-    assert speed.peak_memory_bytes > 1e7
+    result = measure(SMALL, 2, lambda shape: pytorch_process(tmp_path), loop=False)
+    assert result.images_per_second.median > 0
+    assert result.peak_memory_bytes > 1e7
     # By hand: the two layers of each network, forward, back to the weights and to the inputs. The
     # discriminator is passed twice (real, fake), its first layer passed back for the fake alone.
     generator, discriminator = LATENTS * WIDTH + WIDTH * PIXELS, PIXELS * WIDTH + WIDTH
     products = 2 * generator + WIDTH * PIXELS
     products += 2 * (2 * discriminator + WIDTH) + PIXELS * WIDTH
     by_hand = 2 * BATCH * products
-    assert by_hand < speed.step_flops < 1.5 * by_hand  # and optimizers, activations, norms
-    assert speed.loop_over_step is None
-    assert speed.first_step_seconds is None
+    assert by_hand < result.step_flops < 1.5 * by_hand  # and optimizers, activations, norms
+    assert result.loop_over_step is None
+    assert result.first_step_seconds is None
 
 
-def test_as_many_steps_are_made_as_are_asked_for_when_data_come_in_blocks():
+def test_as_many_steps_are_made_as_are_asked_for_when_data_come_in_chunks():
     experiment = build(SMALL)
 
-    class Blocks:
-        """A feed whose supplies last for three steps."""
+    class ShortChunks:
+        """A loader whose chunks last for three steps."""
 
-        feed = experiment.feed(experiment.dataset.load())
+        loader = experiment.make_loader(experiment.load_examples())
 
         def at(self, seed, step):
-            supply = self.feed.at(seed, step)
-            return supply._replace(num_steps=min(supply.num_steps, 3 - step % 3))
+            chunk = self.loader.at(seed, step)
+            return chunk._replace(num_steps=min(chunk.num_steps, 3 - step % 3))
 
-    bare = _Bare(experiment, Blocks())
+    bare = BareStep(experiment, ShortChunks())
     before = int(bare._state.step)
     bare.seconds(8)
     assert int(bare._state.step) == before + 8
 
 
 def test_it_is_compared_with_the_best_variant(tmp_path):
-    speed = measure(SMALL, 1, lambda shape: worker(tmp_path), loop=False)
-    assert speed.ratio_to_best_pytorch.median == pytest.approx(1e-3 / speed.step_seconds.median)
-    assert speed.pytorch_step_seconds["slow"].median == pytest.approx(2e-3)
-    assert speed.pytorch_left_out == {"odd": "why"}
-    assert speed.pytorch_peak_memory_bytes == 123
-    text = describe(speed)
+    result = measure(SMALL, 1, lambda shape: pytorch_process(tmp_path), loop=False)
+    assert result.ratio_to_best_pytorch.median == pytest.approx(1e-3 / result.step_seconds.median)
+    assert result.pytorch_step_seconds["slow"].median == pytest.approx(2e-3)
+    assert result.pytorch_left_out == {"odd": "why"}
+    assert result.pytorch_peak_memory_bytes == 123
+    text = describe(result)
     for words in ("PyTorch, fast: ms a step", "1.0 (1.0 to 1.0)", "left out: why", "peak memory"):
         assert words in text
-    assert dataclasses.asdict(speed)["ratio_to_best_pytorch"]["median"] > 0
+    assert dataclasses.asdict(result)["ratio_to_best_pytorch"]["median"] > 0
 
 
 def test_what_another_program_cannot_do_is_its_word(tmp_path):
     with pytest.raises(UsageError, match="it has no generator 'unknown'"):
-        worker(tmp_path, "unknown")
-    with worker(tmp_path) as other, pytest.raises(RunError, match="ended with code 3"):
-        other.seconds("slow", 2000)
+        pytorch_process(tmp_path, "unknown")
+    with pytorch_process(tmp_path) as process, pytest.raises(RunError, match="ended with code 3"):
+        process.seconds("slow", 2000)
     with pytest.raises(RunError, match=r"ended with code 1|does not start"):
-        Opponent([sys.executable, "-c", "1 / 0"], tmp_path, {})
+        PyTorchProcess([sys.executable, "-c", "1 / 0"], tmp_path, {})
 
 
 def test_the_loop_compiles_nothing_after_its_first_periods(tmp_path, monkeypatch):
@@ -108,14 +109,14 @@ def test_the_loop_compiles_nothing_after_its_first_periods(tmp_path, monkeypatch
         lambda event, _, **__: made.append(event) if "backend_compile" in event else None
     )
     counts = []
-    close = loop._Window.close
+    close = MetricWindow.close
     monkeypatch.setattr(
-        loop._Window, "close", lambda self, step: counts.append(len(made)) or close(self, step)
+        MetricWindow, "close", lambda self, step: counts.append(len(made)) or close(self, step)
     )
     config = dataclasses.replace(
         SMALL, num_steps=60, log_every_steps=5, sample_every_steps=10, checkpoint_every_steps=20
     )
-    loop.train(config, tmp_path / "run")
+    train(config, tmp_path / "run")
     assert len(counts) == 12
     assert counts[0] > 0
     assert len(set(counts[5:])) == 1

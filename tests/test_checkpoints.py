@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gan.checkpoints import Checkpoints
+from gan.checkpoints.manifest import DamageError
+from gan.checkpoints.retention import Best, Every, Latest
+from gan.checkpoints.trees import digest
 from gan.config import TrainConfig
 from gan.errors import RunError
-from gan.manifests import DamageError, digest
-from gan.retention import Best, Every, Latest
 from gan.trainers.experiment import build
 
 CONFIG = TrainConfig(generator="mlp(4, 1)", discriminator="mlp(4, 1)", batch_size=8)
@@ -29,7 +30,7 @@ def state(step):
     return {"x": jnp.arange(4.0) + step}
 
 
-def words(leaf):
+def unwrap_keys(leaf):
     is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
@@ -125,6 +126,15 @@ def test_another_shape_type_or_name_is_one_clear_line(workdir, target):
     assert "\n" not in str(error.value)
 
 
+def test_a_part_without_arrays_that_has_another_name_is_no_damage(workdir):
+    """As a renamed field of the state would have: Orbax itself only says that it cannot."""
+    checkpoints = Checkpoints(workdir)
+    manifest = checkpoints.newest()
+    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state(30))
+    with pytest.raises(RunError, match="more is None there and empty in this run"):
+        checkpoints.restore(manifest, {**target, "more": ()})
+
+
 @pytest.mark.parametrize(
     "optimizer", ["noisy_sgd(0.1, key=1)", "optimistic_adam(0.1)", "muon(0.1)"]
 )
@@ -138,10 +148,12 @@ def test_optimizers_and_dynamics_come_back_with_all_they_remember(tmp_path, opti
         checkpoints.wait()
         again = checkpoints.restore(checkpoints.newest(), experiment.state_target())
     assert jax.tree.structure(again) == jax.tree.structure(saved)
-    jax.tree.map(lambda a, b: np.testing.assert_array_equal(words(a), words(b)), again, saved)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(unwrap_keys(a), unwrap_keys(b)), again, saved
+    )
 
 
-# Damage: the newest checkpoint, 30, is spoilt in some way; 20 is the newest that holds.
+# Damage: the newest checkpoint, 30, is damaged in some way; 20 is the newest valid one.
 
 
 def files(place):
@@ -247,31 +259,31 @@ def test_saving_sets_aside_what_is_in_the_way_and_replaces_its_own(workdir):
     with Checkpoints(workdir) as checkpoints:
         for step in (20, 30, 40):
             checkpoints.save(step, state(step + 1), {}, {})
-    assert (folder / "40.set_aside_1" / "mine").read_text() == "keep me"
+    assert (folder / "40.archived_1" / "mine").read_text() == "keep me"
     names = {path.name for path in folder.iterdir()}
-    assert names == {"20", "30", "40", "30.set_aside_1", "40.set_aside_1"}
+    assert names == {"20", "30", "40", "30.archived_1", "40.archived_1"}
     np.testing.assert_array_equal(restored(workdir)["x"], state(41)["x"])
 
 
-def test_tidy_removes_what_was_being_saved_or_deleted_and_nothing_else(workdir):
+def test_clean_up_removes_what_was_being_saved_or_deleted_and_nothing_else(workdir):
     folder = workdir / "checkpoints"
     for name in ("40.saving", "10.deleting_2", "x.saving", "40.saving.mine", "50"):
         (folder / name).mkdir()
     (folder / "60.saving").write_text("a file")
     with Checkpoints(workdir) as checkpoints:
         assert checkpoints.all_steps() == [10, 20, 30, 50]
-        checkpoints.tidy()
+        checkpoints.clean_up()
     left = {"10", "20", "30", "x.saving", "40.saving.mine", "50", "60.saving"}
     assert {path.name for path in folder.iterdir()} == left
 
 
-def test_tidy_names_a_save_that_lacked_nothing_else(workdir):
+def test_clean_up_names_a_save_that_lacked_nothing_else(workdir):
     """A kill between the manifest and the name, or between two names for one step."""
     folder = workdir / "checkpoints"
     (folder / "30").rename(folder / "30.saving")
     shutil.copytree(folder / "20", folder / "20.saving")
     shutil.copytree(folder / "10", folder / "40.saving")  # is not step 40
-    Checkpoints(workdir).tidy()
+    Checkpoints(workdir).clean_up()
     assert {path.name for path in folder.iterdir()} == {"10", "20", "30"}
     np.testing.assert_array_equal(restored(workdir)["x"], state(30)["x"])
 
@@ -284,7 +296,7 @@ def test_what_cannot_be_deleted_is_no_reason_to_fail(workdir, monkeypatch):
     with Checkpoints(workdir, [Latest(1)]) as checkpoints:
         checkpoints.save(40, state(40), {}, {})
     assert Checkpoints(workdir).all_steps() == [40]
-    Checkpoints(workdir).tidy()
+    Checkpoints(workdir).clean_up()
 
 
 def test_steps_after_the_one_that_is_saved_count_for_nothing(workdir):
@@ -306,7 +318,7 @@ def test_a_failed_save_is_one_clear_line_and_leaves_the_last_good_one(workdir, m
 
     monkeypatch.setattr(checkpoints._orbax, "save", no_space)
     checkpoints.save(40, state(40), {}, {})
-    words = r"40 cannot be saved: No space left on device; the newest that holds is 30$"
+    words = r"40 cannot be saved: No space left on device; the newest valid one is 30$"
     with pytest.raises(RunError, match=words):
         if wait == "close":
             with checkpoints:
@@ -335,7 +347,7 @@ def test_the_digest_is_the_states_wherever_it_lies():
     value = {"x": jnp.arange(8.0), "key": jax.random.key(3), "n": jnp.int32(1)}
     mesh = jax.make_mesh((8,), ("data",), (jax.sharding.AxisType.Auto,))
     spread = jax.device_put(value, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
-    assert digest(spread) == digest(value) == digest(jax.tree.map(words, value))
+    assert digest(spread) == digest(value) == digest(jax.tree.map(unwrap_keys, value))
     for other in (
         value | {"x": value["x"].at[7].set(np.nextafter(np.float32(7), np.float32(8)))},
         value | {"x": value["x"].reshape(2, 4)},

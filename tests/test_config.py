@@ -1,9 +1,11 @@
 import json
+import re
 
 import pytest
 
 from gan import config
 from gan.errors import UsageError
+from gan.specs import REGISTRIES
 
 
 def write(path, body):
@@ -49,8 +51,12 @@ def test_json_round_trip():
         ("    return {}\n", {"num_steps": "1.5"}, ["num_steps must be int", "1.5"]),
         ("    return {'loss': 3}\n", {}, ["loss must be str", "3"]),
         ("    return {}\n", {"num_steps": "0"}, ["num_steps must be at least 1, given 0"]),
-        ("    return {}\n", {"seed": "-1"}, ["seed must be at least 0, given -1"]),
-        ("    return {}\n", {"seed": str(2**32)}, ["below 2**32"]),
+        ("    return {}\n", {"seed": "-1"}, ["seed must be in [0, 4294967296), given -1"]),
+        (
+            "    return {}\n",
+            {"seed": str(2**32)},
+            ["seed must be in [0, 4294967296), given 4294967296"],
+        ),
         ("    return 3\n", {}, ["must return a ConfigDict, not int"]),
         ("    return 1 / 0\n", {}, ["ZeroDivisionError"]),
     ],
@@ -78,3 +84,24 @@ def test_file_with_a_syntax_error(tmp_path):
     (tmp_path / "c.py").write_text("def get_config(:\n")
     with pytest.raises(UsageError, match="SyntaxError"):
         config.load(tmp_path / "c.py")
+
+
+@pytest.mark.parametrize(
+    ("row", "on_resume"), [("taken, with old", "ALLOW"), ("refused, unless", "TRANSFER")]
+)
+def test_the_docs_list_what_may_change_on_resume(root, row, on_resume):
+    lines = (root / "docs" / "reliability.md").read_text().splitlines()
+    (line,) = (line for line in lines if f"| {row}" in line)
+    keys = set(re.findall("`(.*?)`", line.split("|")[1]))
+    assert keys == {
+        key for key, setting in config.SETTINGS.items() if setting.on_resume.name == on_resume
+    }
+
+
+def test_every_key_is_described_and_names_a_registry():
+    import gan.trainers.experiment  # noqa: F401 - registers all parts
+
+    described = config.TrainConfig.__doc__
+    for key, setting in config.SETTINGS.items():
+        assert f"      {key}: " in described
+        assert setting.part is None or setting.part in REGISTRIES

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
+from gan.analysis.linearization import jacobian, predicted_contraction
 from gan.dynamics import DYNAMICS
 from gan.errors import UsageError
 from gan.games import GAMES, Game
 from gan.optimizers import OPTIMIZERS
 from gan.players import Gradient, Pair, PlayerState, pairwise
-from gan.theory import contraction, jacobian
 
 
 def setup(game, optimizer, x, y):
@@ -29,14 +29,14 @@ def play(dynamics, optimizer, game, x, y, num_steps):
     def step(carry, _):
         moved = dynamics.step(game, optimizers, *carry, batches, jax.random.key(0))
         params = moved.players.generator.params, moved.players.discriminator.params
-        return (moved.players, moved.memory), jnp.concatenate(params)
+        return (moved.players, moved.dynamics_state), jnp.concatenate(params)
 
     _, path = jax.lax.scan(step, (players, dynamics.init(players)), None, num_steps)
     return np.vstack([np.concatenate([x, y]), path])
 
 
 def spectral_radius(dynamics, optimizer, game, num_steps=1):
-    """Of the linear map that `num_steps` steps are, memory and optimizer states included; a step."""
+    """Of the linear map that `num_steps` steps are, dynamics_state and optimizer states included; a step."""
     size = game.init(jax.random.key(0)).generator[0].size
     optimizers, players = setup(game, optimizer, jnp.zeros(size), jnp.zeros(size))
     leaves, tree = jax.tree.flatten((players, dynamics.init(players)))
@@ -51,7 +51,7 @@ def spectral_radius(dynamics, optimizer, game, num_steps=1):
         for _ in range(num_steps):
             batches = [None] * dynamics.num_batches
             moved = dynamics.step(game, optimizers, *now, batches, jax.random.key(0))
-            now = moved.players, moved.memory
+            now = moved.players, moved.dynamics_state
         after = [leaf for leaf, f in zip(jax.tree.leaves(now), is_float, strict=True) if f]
         return ravel_pytree(after)[0]
 
@@ -106,7 +106,7 @@ def test_bilinear_games_have_the_rates_of_the_closed_forms(dynamics, optimizer, 
         tolerance = 1e-5 if min(abs(eta * sigma - 0.5), abs(eta * sigma - 2)) < 1e-3 else 1e-9
         np.testing.assert_allclose(measured, expected, rtol=tolerance)
         np.testing.assert_allclose(
-            contraction(rule, spec, jacobian(game)), expected, rtol=tolerance
+            predicted_contraction(rule, spec, jacobian(game)), expected, rtol=tolerance
         )
 
 
@@ -116,7 +116,9 @@ def test_negative_momentum_converges_when_alternating(x64, s, expected):
     game = GAMES.build("bilinear")
     measured = spectral_radius(rule, OPTIMIZERS.build(spec), game)
     np.testing.assert_allclose(measured, expected, atol=5e-6)
-    np.testing.assert_allclose(contraction(rule, spec, jacobian(game)), measured, rtol=1e-9)
+    np.testing.assert_allclose(
+        predicted_contraction(rule, spec, jacobian(game)), measured, rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_quadratic_games_have_their_eigenvalues_rates(dynamics, optimizer, mu, s
         steps = getattr(rule, "steps", 1)
         measured = spectral_radius(rule, OPTIMIZERS.build(optimizer), game, steps)
         np.testing.assert_allclose(
-            measured, contraction(rule, optimizer, jacobian(game)), rtol=1e-6
+            measured, predicted_contraction(rule, optimizer, jacobian(game)), rtol=1e-6
         )
         if (dynamics, optimizer) in QUADRATIC:
             expected = QUADRATIC[dynamics, optimizer](complex(mu, sigma))
@@ -168,7 +170,31 @@ def test_theory_of_a_field_that_is_not_normal(x64, dynamics, r1):
     """The Dirac-GAN with R1: theory's matrices against the map that the code is."""
     game, rule = GAMES.build(f"dirac(r1={r1})"), DYNAMICS.build(dynamics)
     measured = spectral_radius(rule, optax.sgd(0.4), game)
-    np.testing.assert_allclose(contraction(rule, "sgd(0.4)", jacobian(game)), measured, rtol=1e-9)
+    np.testing.assert_allclose(
+        predicted_contraction(rule, "sgd(0.4)", jacobian(game)), measured, rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "optimizer"),
+    [
+        ("past_extragradient", "optimistic_sgd(0.1)"),
+        ("extragradient", "optimistic_sgd(0.1)"),
+        ("lookahead(past_extragradient)", "sgd(0.1)"),
+        ("lookahead(lookahead)", "sgd(0.1)"),
+        ("simultaneous", "sgd(0.1, momentum=0.5)"),
+        ("alternating", "optimistic_sgd(0.1)"),
+        ("alternating", "sgd(0.1, 0.5, True)"),
+        ("simultaneous", "optimistic_sgd(0.1, first_step='plain')"),
+        ("simultaneous", "sgd(constant_schedule(0.1))"),
+        ("simultaneous", "clip(1.0) | sgd(0.1)"),
+        ("simultaneous", "adam(0.1)"),
+    ],
+)
+def test_what_has_no_theory_is_not_given_that_of_something_else(x64, dynamics, optimizer):
+    OPTIMIZERS.build(optimizer)
+    rule, linear = DYNAMICS.build(dynamics), jacobian(GAMES.build("bilinear"))
+    assert predicted_contraction(rule, optimizer, linear) is None
 
 
 def test_several_planes_go_at_the_rate_of_the_slowest(x64):
@@ -370,8 +396,8 @@ def test_the_half_steps_of_extragradient_see_fresh_batches_and_keys():
         ("lookahead(steps=0)", "steps must be at least 1, given 0"),
         ("lookahead(alpha=1.5)", r"alpha must be in \[0, 1\], given 1.5"),
         ("lookahead(inner='extragradient')", "inner must be Dynamics, given 'extragradient'"),
-        ("consensus(-1.0)", "gamma must be 0 or more"),
-        ("sga(-1.0)", "weight must be 0 or more"),
+        ("consensus(-1.0)", "gamma must be at least 0"),
+        ("sga(-1.0)", "weight must be at least 0"),
     ],
 )
 def test_misuse(spec, words):
@@ -385,5 +411,5 @@ def test_past_extragradient_hands_on_the_past_loss(x64):
     optimizers, players = setup(game, OPTIMIZERS.build("sgd(0.1)"), [1.0], [2.0])
     rule = DYNAMICS.build("past_extragradient")
     moved = rule.step(game, optimizers, players, rule.init(players), [None], jax.random.key(0))
-    _, loss = moved.memory.generator
+    _, loss = moved.dynamics_state.generator
     np.testing.assert_allclose(loss, 1.0 * 2.0)  # x y at the first look ahead, which stays put

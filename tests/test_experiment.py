@@ -95,7 +95,7 @@ def test_a_best_that_is_never_saved_is_refused():
         ({"discriminator_optimizer": "constant_schedule(1.0)"}, ["not one by itself"]),
         ({"dataset": "gaussians", "generator": "dcgan"}, ["generator = 'dcgan'", "is 2"]),
         ({"generator": "mlp(conditional=True)"}, ["conditional must be the same"]),
-        ({"averaging": ("ema", "ema(0.9)")}, ["each name can be used once"]),
+        ({"averaging": ("ema(0.9)", "ema(decay=0.9)")}, ["the same average is there twice"]),
         ({"eval_features": "clasifier"}, ["did you mean 'classifier'"]),
     ],
 )

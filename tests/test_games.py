@@ -88,7 +88,7 @@ def same_field(game, players, batch, key):
             ["dcgan(4)", "dcgan(4, norm='spectral')", "dcgan(4, norm='batch')", "mlp(8, 2)"], LOSSES
         ),
         ("resnet(4)", "hinge"),
-        ("r3gan(8)", "relativistic"),
+        ("r3gan(8, cardinality=2)", "relativistic"),
     ],
 )
 def test_the_field_is_each_players_gradient(batch, discriminator, loss):
@@ -108,7 +108,7 @@ class Shifted(nn.Module):
     """A discriminator whose logits reach far and wide."""
 
     scale: float
-    samplewise = True
+    per_sample = True
 
     @nn.compact
     def __call__(self, examples, labels, *, train):

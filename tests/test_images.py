@@ -1,4 +1,4 @@
-"""One's own pictures and arrays, good and bad."""
+"""The user's own images, good and bad."""
 
 import io
 import logging
@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 
 from gan.data import DATASETS
-from gan.data.pixels import square
+from gan.data.center_crop import center_crop
+from gan.data.decoded_cache import decode_once
 from gan.errors import UsageError
 
 
-def picture(width=12, height=10, value=200, mode="RGB", suffix="PNG"):
+def encoded_image(width=12, height=10, value=200, mode="RGB", suffix="PNG"):
     content = io.BytesIO()
     colour = value if mode == "L" else (value, 0, 0)
     Image.new(mode, (width, height), colour).save(content, suffix)
@@ -22,7 +23,7 @@ def picture(width=12, height=10, value=200, mode="RGB", suffix="PNG"):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Three colour pictures in two folders."""
+    """Three colour images in two folders."""
     for name, value, suffix in (
         ("a/1.png", 10, "PNG"),
         ("a/2.jpg", 100, "JPEG"),
@@ -30,7 +31,7 @@ def photos(tmp_path):
     ):
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture(value=value, suffix=suffix))
+        path.write_bytes(encoded_image(value=value, suffix=suffix))
     return tmp_path / "photos"
 
 
@@ -51,8 +52,8 @@ def test_folders_are_classes_when_asked(photos):
     dataset = build(photos, "labels=True")
     assert dataset.num_classes == 2
     assert dataset.load().labels.tolist() == [0, 0, 1]
-    (photos / "loose.png").write_bytes(picture())
-    with pytest.raises(UsageError, match=r"every picture is in a folder; loose\.png is not"):
+    (photos / "loose.png").write_bytes(encoded_image())
+    with pytest.raises(UsageError, match=r"every image must be in a folder; loose\.png is not"):
         build(photos, "labels=True")
 
 
@@ -67,29 +68,31 @@ def test_a_zip_is_the_same_as_its_folder(photos, tmp_path):
 
 def test_grey_stays_grey(tmp_path):
     (tmp_path / "grey").mkdir()
-    (tmp_path / "grey" / "1.png").write_bytes(picture(mode="L"))
+    (tmp_path / "grey" / "1.png").write_bytes(encoded_image(mode="L"))
     assert build(tmp_path / "grey").shape == (8, 8, 1)
     assert build(tmp_path / "grey", "channels=3").load().examples.shape == (1, 8, 8, 3)
 
 
-def test_what_is_no_picture_is_skipped_and_counted(photos, caplog):
+def test_what_is_no_image_is_skipped_and_counted(photos, caplog):
     (photos / "a" / "broken.jpg").write_text("no JPEG")
-    whole = picture(width=200, height=200, suffix="JPEG")
+    whole = encoded_image(width=200, height=200, suffix="JPEG")
     (photos / "a" / "short.jpg").write_bytes(whole[: len(whole) // 2])
     (photos / "a" / "notes.txt").write_text("not looked at")
     logger = logging.getLogger("absl")
     logger.addHandler(caplog.handler)
     assert len(build(photos).load().labels) == 3
     logger.removeHandler(caplog.handler)
-    assert "1 of 5 files are skipped: no picture" in caplog.text
+    assert "1 of 5 files are skipped: not an image" in caplog.text
     assert "1 of 5 files are skipped: truncated" in caplog.text
 
 
 def test_it_is_decoded_once_and_again_when_a_file_changed(photos, monkeypatch):
     first = build(photos).load().examples
-    monkeypatch.setattr("gan.data.images._decode", lambda *args: pytest.fail("decoded again"))
+    monkeypatch.setattr(
+        "gan.data.sources.images._decode", lambda *args: pytest.fail("decoded again")
+    )
     np.testing.assert_array_equal(build(photos).load().examples, first)
-    (photos / "a" / "new.png").write_bytes(picture(value=1))
+    (photos / "a" / "new.png").write_bytes(encoded_image(value=1))
     with pytest.raises(pytest.fail.Exception, match="decoded again"):
         build(photos).load()
 
@@ -98,7 +101,7 @@ def test_where_nothing_can_be_kept_it_is_decoded_all_the_same(photos, caplog):
     (photos.parent / ".photos.decoded").write_text("in the way")
     caplog.set_level("WARNING")
     assert build(photos).load().examples.mean() > 0
-    assert "next time it is decoded again" in caplog.text
+    assert "the images are decoded again next time" in caplog.text
 
 
 def test_a_cache_that_is_cut_short_is_made_anew(photos):
@@ -111,16 +114,14 @@ def test_a_cache_that_is_cut_short_is_made_anew(photos):
 
 def test_two_that_decode_at_once_keep_one_another_s_files(photos):
     """What the first has open is not deleted by the second."""
-    from gan.data import cache
-
     folder = photos.parent / "cache"
 
     def decode():
         if not folder.exists():  # the other one, in the middle of the first
-            cache.cached(folder, (2, 2, 1), lambda: [(np.full([2, 2, 1], 7, np.uint8), 0)])
+            decode_once(folder, (2, 2, 1), lambda: [(np.full([2, 2, 1], 7, np.uint8), 0)])
         yield np.full([2, 2, 1], 9, np.uint8), 0
 
-    examples = cache.cached(folder, (2, 2, 1), decode)
+    examples = decode_once(folder, (2, 2, 1), decode)
     assert examples.examples.max() == 7
     assert not list(photos.parent.glob(".decoding*"))
 
@@ -134,12 +135,12 @@ def test_sixteen_bits_of_grey_become_eight(tmp_path):
     np.testing.assert_array_equal(loaded.examples[0, :, :, 0], ramp >> 8)
 
 
-def test_square_is_the_centre_and_keeps_its_mean():
+def test_center_crop_is_the_centre_and_keeps_its_mean():
     image = np.zeros([10, 30, 1], np.uint8)
     image[:, 10:20] = 255
-    np.testing.assert_array_equal(square(image, 5), np.full([5, 5, 1], 255))
+    np.testing.assert_array_equal(center_crop(image, 5), np.full([5, 5, 1], 255))
     noise = np.random.default_rng(0).integers(0, 256, [64, 64, 3]).astype(np.uint8)
-    small = square(noise, 8)
+    small = center_crop(noise, 8)
     assert abs(small.mean() - noise.mean()) < 2
     assert small.std() < noise.std() / 3  # antialiased: each pixel is a mean of many
 
@@ -147,11 +148,11 @@ def test_square_is_the_centre_and_keeps_its_mean():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: path.mkdir(), "no picture is there"),
-        (lambda path: None, "no folder and no .zip"),
+        (lambda path: path.mkdir(), "contains no images"),
+        (lambda path: None, "neither a folder nor a .zip"),
         (
             lambda path: (path.mkdir(), (path / "1.png").write_text("none")),
-            "none of 1 pictures can",
+            "none of 1 images can",
         ),
     ],
 )
@@ -164,36 +165,9 @@ def test_misuse_of_a_folder(tmp_path, make, words):
 def test_misuse_of_a_zip(tmp_path):
     path = tmp_path / "x.zip"
     path.write_text("none")
-    with pytest.raises(UsageError, match="is no zip"):
+    with pytest.raises(UsageError, match="is not a zip"):
         build(path)
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("../climbs.png", picture())
-    with pytest.raises(UsageError, match="climbs out of the archive"):
+        archive.writestr("../climbs.png", encoded_image())
+    with pytest.raises(UsageError, match="leads out of the archive"):
         build(path)
-
-
-def test_arrays(tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, [6, 8, 8]).astype(np.uint8)
-    np.savez(tmp_path / "a.npz", images=images, labels=np.array([0, 1, 2, 0, 1, 2]))
-    dataset = DATASETS.build(f"npz({str(tmp_path / 'a.npz')!r})")
-    assert (dataset.shape, dataset.num_classes) == ((8, 8, 1), 3)
-    np.testing.assert_array_equal(dataset.load().examples[..., 0], images)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "words"),
-    [
-        ({"x": np.zeros(3)}, "no array 'images' is there; found: x"),
-        ({"images": np.zeros([3, 8, 8])}, r"images are float64 \(3, 8, 8, 1\)"),
-        ({"images": np.zeros([3, 8, 9], np.uint8)}, "squares, are needed"),
-        (
-            {"images": np.zeros([3, 8, 8], np.uint8), "labels": np.zeros(2, int)},
-            "3 integers from 0",
-        ),
-        ({"images": np.array([{}], object)}, "no .npz of plain arrays"),
-    ],
-)
-def test_misuse_of_arrays(tmp_path, arrays, words):
-    np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(UsageError, match=words):
-        DATASETS.build(f"npz({str(tmp_path / 'a.npz')!r})")

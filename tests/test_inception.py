@@ -28,7 +28,7 @@ from gan.models.inception_weights import convert, fetch, load
 MAGIC = 0x1950A86A20F9469CFC6C
 
 
-def pictures(*shape):
+def random_images(*shape):
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
@@ -83,7 +83,7 @@ def converted(published):
 
 
 def taps(reference, images):
-    """What torch-fidelity's network gives, and what each of its convolutions and blocks gives."""
+    """Outputs of torch-fidelity's network, and of each of its convolutions and blocks."""
     found = {}
 
     def keep(name):
@@ -102,7 +102,7 @@ def taps(reference, images):
 
 
 def test_every_layer_agrees_with_torch_fidelity(reference, converted):
-    images = pictures(2, 37, 52, 3)
+    images = random_images(2, 37, 52, 3)
     outputs, theirs = taps(reference, images)
 
     @jax.jit
@@ -111,7 +111,7 @@ def test_every_layer_agrees_with_torch_fidelity(reference, converted):
             {"params": params}, RESIZES["tf1"](images), capture_intermediates=True
         )
 
-    features, state = ours(load(converted).params, images)
+    output, state = ours(load(converted).params, images)
     found = {
         ".".join(path[:-1]): np.maximum(value[0], 0)  # theirs are after the ReLU
         for path, value in flatten_dict(state["intermediates"]).items()
@@ -122,8 +122,8 @@ def test_every_layer_agrees_with_torch_fidelity(reference, converted):
     for name, value in theirs.items():
         assert 0.1 < value.std() < 10, f"{name}: the random weights are no good test"
         assert relative_error(found[name], value) < 1e-4, name
-    for name, value, output in zip(features._fields, features, outputs, strict=True):
-        assert relative_error(np.asarray(value), output) < 1e-4, name
+    for name, value, expected in zip(output._fields, output, outputs, strict=True):
+        assert relative_error(np.asarray(value), expected) < 1e-4, name
 
 
 def test_both_formats_of_torch_are_read(reference, published, converted, tmp_path):
@@ -176,7 +176,7 @@ def test_a_state_dict_of_something_else_is_refused(reference, tmp_path, change):
 
 @pytest.mark.parametrize("shape", [(7, 5), (32, 32), (299, 300), (610, 350)])
 def test_resizes_agree_with_torch(reference, shape):
-    images = pictures(2, *shape, 3)
+    images = random_images(2, *shape, 3)
     torch = reference.torch
     x = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float()
     tf1 = reference.resize.interpolate_bilinear_2d_like_tensorflow1x(
@@ -207,14 +207,14 @@ def tf1_by_formula(image):
 @settings(deadline=None, max_examples=8)
 @given(st.integers(1, 400), st.integers(1, 400))
 def test_tf1_is_its_formula(height, width):
-    images = pictures(1, height, width, 1)
+    images = random_images(1, height, width, 1)
     expected = (tf1_by_formula(images[0, ..., 0]) - 128) / 128
     np.testing.assert_allclose(RESIZES["tf1"](images)[0, ..., 1], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(32, 28), (299, 64), (700, 420)])
 def test_clean_is_an_antialiased_bicubic(shape):
-    images = pictures(2, *shape, 3)
+    images = random_images(2, *shape, 3)
     expected = jax.image.resize(
         images.astype(np.float32), (2, SIZE, SIZE, 3), "bicubic", antialias=True
     )
@@ -224,14 +224,14 @@ def test_clean_is_an_antialiased_bicubic(shape):
 @pytest.mark.parametrize("name", RESIZES)
 def test_resizes_give_what_the_network_takes(name):
     resize = RESIZES[name]
-    grey = pictures(2, 20, 30, 1)
+    grey = random_images(2, 20, 30, 1)
     found = resize(grey)
     assert found.shape == (2, SIZE, SIZE, 3) and found.dtype == np.float32
     np.testing.assert_array_equal(found, resize(np.repeat(grey, 3, -1)))
-    same = pictures(1, SIZE, SIZE, 3)
+    same = random_images(1, SIZE, SIZE, 3)
     scaled = same / 127.5 - 1 if name == "pytorch" else (same - 128.0) / 128
     np.testing.assert_allclose(resize(same), scaled, atol=1e-6)
-    for wrong in (grey[0], grey.astype(np.float32), pictures(2, 9, 9, 4)):
+    for wrong in (grey[0], grey.astype(np.float32), random_images(2, 9, 9, 4)):
         with pytest.raises(ValueError, match=r"uint8 \[B, H, W, 1 or 3\]"):
             resize(wrong)
 
@@ -307,7 +307,7 @@ def test_wrong_names_and_sums_are_refused(tmp_path):
         load(tmp_path / "absent.npz")
     with pytest.raises(UsageError, match=r"weights\.h5"):
         load(tmp_path / "weights.h5")
-    with pytest.raises(UsageError, match=r"ends in \.npz"):
+    with pytest.raises(UsageError, match=r"must end in \.npz"):
         convert(tmp_path / "weights.pth", tmp_path / "weights")
     for read in (load, lambda path: convert(path, tmp_path / "weights.npz")):
         with pytest.raises(UsageError, match=r"SHA-256 e3b0c.*6726825d"):
@@ -371,7 +371,7 @@ def test_no_tensor_reaches_beyond_its_storage(tmp_path, legacy):
         tensor(kind="OtherStorage"),
     ):
         write(path, wrong, legacy)
-        with pytest.raises(UsageError, match=r"weights\.pth is no state dict"):
+        with pytest.raises(UsageError, match=r"weights\.pth is not a torch.save state dict"):
             inception_weights._read(path)
 
 
@@ -403,7 +403,7 @@ def test_a_server_that_is_silent_is_given_up(tmp_path, monkeypatch):
         monkeypatch.setattr(
             inception_weights, "URL", f"http://localhost:{server.getsockname()[1]}/"
         )
-        monkeypatch.setattr(inception_weights, "_SECONDS", 0.3)
+        monkeypatch.setattr(inception_weights, "_TIMEOUT_SECONDS", 0.3)
         start = time.monotonic()
         with pytest.raises(UsageError, match=f"{tmp_path}.*timed out"):
             fetch(tmp_path)

@@ -135,14 +135,14 @@ def test_spectral_norm_of_a_resnet_is_of_every_layer(conditional):
     assert len(matrices) == sum("sigma" in name for name in names) == 8 + conditional
 
 
-@pytest.mark.parametrize("spec", ["dcgan(4)", "mlp(4)", "resnet(4)", "r3gan(8)"])
+@pytest.mark.parametrize("spec", ["dcgan(4)", "mlp(4)", "resnet(4)", "r3gan(8, cardinality=2)"])
 def test_a_discriminator_without_batch_norm_judges_each_sample_alone(spec):
     shape = (16, 16, 1)
     images = jax.random.normal(jax.random.key(2), [3, *shape])
     together, _ = run(DISCRIMINATORS, spec, shape, images, LABELS)
     alone, _ = run(DISCRIMINATORS, spec, shape, images[:1], LABELS[:1])
     np.testing.assert_allclose(together[:1], alone, rtol=1e-4)
-    assert DISCRIMINATORS.build(spec, shape=shape, num_classes=10).samplewise
+    assert DISCRIMINATORS.build(spec, shape=shape, num_classes=10).per_sample
 
 
 def test_first_values_of_a_resnet():

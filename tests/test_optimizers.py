@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan.dynamics import Simultaneous
+from gan.dynamics.simultaneous import Simultaneous
 from gan.errors import UsageError
 from gan.games import GAMES
 from gan.optimizers import OPTIMIZERS, optimistic_adam, optimistic_sgd, scale_by_optimistic_gradient
@@ -126,7 +126,7 @@ def test_every_optimizer_by_its_name_on_a_small_game(spec):
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("optimistic_adam(1e-4, strength=-1.0)", "strength must be 0 or more, given -1.0"),
+        ("optimistic_adam(1e-4, strength=-1.0)", "strength must be at least 0, given -1.0"),
         ("optimistic_adam('fast')", "learning_rate must be float or a schedule, given 'fast'"),
         ("adam('fast')", "learning_rate must be"),
         ("adam", "missing a required argument: 'learning_rate'"),

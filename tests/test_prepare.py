@@ -1,4 +1,4 @@
-"""Published files, whole and not: what is said of them, and that nothing half-written stays."""
+"""Published files, intact and damaged: their messages, and that nothing half-written stays."""
 
 import gzip
 import pathlib
@@ -11,7 +11,7 @@ import pytest
 
 from gan.data import DATASETS
 from gan.data.prepare import prepare
-from gan.data.published import check_cifar, check_idx
+from gan.data.published_files import check_cifar, check_idx
 from gan.errors import UsageError
 
 RAW = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
@@ -24,7 +24,7 @@ FILES = [
 
 @pytest.fixture
 def raw(tmp_path):
-    """A copy of the published MNIST files, to be spoilt."""
+    """A copy of the published MNIST files, to be damaged."""
     if not RAW.is_dir():
         pytest.skip(f"the MNIST files are not in {RAW}")
     folder = tmp_path / "raw"
@@ -44,24 +44,24 @@ def refused(raw, tmp_path, words):
 
 def test_a_missing_file_is_named(raw, tmp_path):
     (raw / FILES[1]).unlink()
-    refused(raw, tmp_path, f"{FILES[1]} is not there")
+    refused(raw, tmp_path, f"{FILES[1]} is missing")
     refused(raw / "nowhere", tmp_path, "does not exist")
 
 
 def test_a_truncated_gzip_is_named(raw, tmp_path):
     path = raw / FILES[0]
     path.write_bytes(path.read_bytes()[:100_000])
-    refused(raw, tmp_path, f"{FILES[0]} is no whole gzip file")
+    refused(raw, tmp_path, f"{FILES[0]} is not a complete gzip file")
 
 
 def test_what_is_no_gzip_is_named(raw, tmp_path):
     (raw / FILES[2]).write_text("<html>404</html>")
-    refused(raw, tmp_path, f"{FILES[2]} is no whole gzip file")
+    refused(raw, tmp_path, f"{FILES[2]} is not a complete gzip file")
 
 
 def test_test_files_in_the_place_of_training_files_are_named(raw, tmp_path):
     shutil.copyfile(raw / FILES[3], raw / FILES[1])
-    refused(raw, tmp_path, r"train-labels.* holds 10,000, and should hold 60,000")
+    refused(raw, tmp_path, r"train-labels.* holds 10,000, but should hold 60,000")
 
 
 def idx(path, *shape, values):
@@ -74,15 +74,15 @@ def test_an_idx_file_is_looked_through(tmp_path):
     check_idx("kmnist", idx(labels, 10_000, values=bytes(10_000)))
     for path, values, words in (
         (labels, bytes(9_990), r"truncated: 9,990 of 10,000 bytes"),
-        (labels, bytes(9_999) + b"\x0b", "label 11, and there are 10 classes"),
+        (labels, bytes(9_999) + b"\x0b", "label 11, but there are 10 classes"),
     ):
         with pytest.raises(UsageError, match=words):
             check_idx("kmnist", idx(path, 10_000, values=values))
     with pytest.raises(
-        UsageError, match=r"holds 10,000 x 14 x 14, and should hold 10,000 x 28 x 28"
+        UsageError, match=r"holds 10,000 x 14 x 14, but should hold 10,000 x 28 x 28"
     ):
         check_idx("kmnist", idx(images, 10_000, 14, 14, values=b""))
-    with pytest.raises(UsageError, match=r"no IDX file of 3 dimension"):
+    with pytest.raises(UsageError, match=r"not an IDX file of 3 dimension"):
         check_idx("kmnist", idx(images, 10_000, values=b""))
 
 
@@ -130,10 +130,10 @@ def test_cifar_files_are_looked_through(cifar, tmp_path):
     for path in cifar.iterdir():
         (folder / path.name).symlink_to(path)
     (folder / "test.bin").unlink()
-    with pytest.raises(UsageError, match=r"^here/test\.bin is not there"):
+    with pytest.raises(UsageError, match=r"^here/test\.bin is missing"):
         check_cifar("cifar100", folder, "here")
     (folder / "test.bin").write_bytes(bytes(3_074))
-    with pytest.raises(UsageError, match=r"has 3,074 bytes, and 10,000 records have 30,740,000"):
+    with pytest.raises(UsageError, match=r"has 3,074 bytes, but 10,000 records have 30,740,000"):
         check_cifar("cifar100", folder, "here")
     (folder / "test.bin").write_bytes(b"\x14" * 30_740_000)
     with pytest.raises(UsageError, match=r"test\.bin: a label is not below 20 and 100"):
@@ -146,16 +146,16 @@ def test_other_images_in_the_form_of_cifar_10_are_noticed(tmp_path):
         check_cifar("cifar10", tmp_path, "here")
 
 
-def test_an_archive_that_climbs_out_or_is_none_is_refused(tmp_path):
+def test_an_archive_that_leads_out_or_is_damaged_is_refused(tmp_path):
     raw = tmp_path / "raw"
     raw.mkdir()
     archive = raw / "cifar-10-binary.tar.gz"
     archive.write_text("no archive")
-    with pytest.raises(UsageError, match="no whole tar"):
+    with pytest.raises(UsageError, match="not a complete tar"):
         prepare("cifar10", str(tmp_path / "data"), str(raw))
     with tarfile.open(archive, "w:gz") as tar:
-        tar.add(__file__, "../../climbed")
-    with pytest.raises(UsageError, match="no whole tar"):
+        tar.add(__file__, "../../outside")
+    with pytest.raises(UsageError, match="not a complete tar"):
         prepare("cifar10", str(tmp_path / "data"), str(raw))
     assert not (tmp_path / "data").exists()
 

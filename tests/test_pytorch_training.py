@@ -175,12 +175,12 @@ def values(theirs):
     ("key", "value", "message"),
     [
         ("generator", "dcgan(conditional=True)", "dcgan: unknown argument 'conditional'"),
-        ("discriminator", "inception", "unknown discriminator 'inception'"),
-        ("dynamics", "consensus", "unknown dynamics 'consensus'"),
+        ("discriminator", "inception", "unknown PyTorch discriminator 'inception'"),
+        ("dynamics", "consensus", "unknown PyTorch dynamics 'consensus'"),
         ("loss", "hing", "did you mean 'hinge'"),
         ("generator_optimizer", "adam('fast')", "learning_rate must be float"),
         ("generator_optimizer", "adam(0.1) | scale(-1.0)", "without '|'"),
-        ("averaging", ("uniform",), "unknown averaging 'uniform'"),
+        ("averaging", ("uniform",), "unknown PyTorch averaging 'uniform'"),
         ("augmentation", ("flip",), "augmentation is not known"),
     ],
 )
@@ -207,14 +207,14 @@ def work(*lines):
 def test_worker(torch):
     config = TINY | {"shape": SHAPE, "regularizers": ["r1(every=2)"]}
     requests = [{"variant": name, "steps": 2} for name in ("eager", "channels_last")]
-    (hello, *seconds, wrong, memory), code = work(
+    (handshake, *seconds, wrong, memory), code = work(
         config, *requests, {"variant": "eage", "steps": 1}, {"memory": True}
     )
     assert code == 0
-    assert hello["variants"][:2] == ["eager", "channels_last"]
-    assert "compile" in hello["variants"] or hello["left_out"]["compile"]
-    assert hello["threads"] >= 1
-    assert hello["version"] == torch.__version__
+    assert handshake["variants"][:2] == ["eager", "channels_last"]
+    assert "compile" in handshake["variants"] or handshake["left_out"]["compile"]
+    assert handshake["threads"] >= 1
+    assert handshake["version"] == torch.__version__
     assert all(0 < answer["seconds"] < 60 for answer in seconds)
     assert "'eage'" in wrong["error"]
     assert memory["peak_memory_bytes"] > 2**20
@@ -223,7 +223,7 @@ def test_worker(torch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"generator": "biggan"}, "unknown generator 'biggan'"),
+        ({"generator": "biggan"}, "unknown PyTorch generator 'biggan'"),
         ({"dtype": "int8"}, "dtype must be"),
         ({"batchsize": 3}, "unknown key 'batchsize'; did you mean 'batch_size'?"),
     ],

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
+from gan.checkpoints.retention import RETENTION, Best, Every, Latest, steps_to_keep
 from gan.errors import UsageError
-from gan.retention import RETENTION, Best, Every, Latest, kept
 
 SAVED = {
     100: {"fid": 9.0, "is": 1.0},
@@ -32,10 +32,19 @@ def test_a_rule_keeps(rule, steps):
 
 
 def test_rules_add_up_and_the_newest_is_never_dropped_for_a_better_one():
-    assert kept([Best("fid")], SAVED) == {200, 500}
-    assert kept([Latest(1), Every(300)], SAVED) == {300, 500}
-    assert kept([], SAVED) == {500}
-    assert kept([Latest(3)], {}) == set()
+    assert steps_to_keep([Best("fid")], SAVED) == {200, 500}
+    assert steps_to_keep([Latest(1), Every(300)], SAVED) == {300, 500}
+    assert steps_to_keep([], SAVED) == {500}
+    assert steps_to_keep([Latest(3)], {}) == set()
+
+
+def test_a_metric_knows_which_way_is_better():
+    saved = {
+        1: {"eval/precision": 0.9, "eval/fid": 3.0},
+        2: {"eval/precision": 0.1, "eval/fid": 9.0},
+    }
+    assert Best("eval/precision").keep(saved) == Best("eval/fid").keep(saved) == {1}
+    assert Best("eval/precision", largest=False).keep(saved) == {2}
 
 
 def test_rules_are_specs():

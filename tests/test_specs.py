@@ -1,3 +1,4 @@
+import importlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gan.errors import UsageError
+from gan.losses import LOSSES
 from gan.specs import Registry, Spec, matches, parse
 
 names = st.from_regex(r"[a-z][a-z_0-9]{0,8}", fullmatch=True).filter(
@@ -150,3 +152,20 @@ def test_a_variant_of_a_name(text):
 
 def test_a_word_that_python_keeps_for_itself_is_a_name():
     assert parse("raise") == (Spec("raise"),)
+
+
+def test_a_new_file_in_a_folder_of_parts_is_found(tmp_path, monkeypatch):
+    package = tmp_path / "folder_of_parts"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from gan.specs import import_all\n\nimport_all(__name__, __path__)\n"
+    )
+    (package / "new_loss.py").write_text(
+        "from gan.losses import LOSSES, hinge\n\nLOSSES.register('of_a_new_file')(hinge)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("folder_of_parts")
+    try:
+        assert "of_a_new_file" in LOSSES
+    finally:
+        del LOSSES._makers["of_a_new_file"]

@@ -1,4 +1,4 @@
-"""Reading what TFDS prepared, from the real MNIST files where they lie beside the checkout."""
+"""Reading what TFDS prepared, from the real MNIST files if they lie beside the checkout."""
 
 import gzip
 import pathlib
@@ -90,7 +90,7 @@ def test_any_dataset_of_tfds_by_its_name(spec, shape, num_classes, tmp_path):
     [
         ("fashon_mnist", "did you mean 'fashion_mnist'"),
         ("emnist/leters", "no variant 'leters'; did you mean 'letters'"),
-        ("celeb_a", r"218 x 178, no squares; resolution=64"),
+        ("celeb_a", r"218 x 178, not square; resolution=64"),
         ("celeb_a(resolution=0)", "resolution must be at least 1"),
         ("ag_news_subset", "has no images: its records have"),
         ("mnist(splt='test')", "unknown argument 'splt'"),

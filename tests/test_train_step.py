@@ -1,3 +1,5 @@
+import time
+
 import jax
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ import pytest
 from gan.config import TrainConfig
 from gan.dynamics import DYNAMICS
 from gan.trainers.experiment import build
-from gan.trainers.train_step import make_train_step, scalars
+from gan.trainers.train_step import _CALL_SECONDS, MAX_STEPS, Pace, make_train_step, scalars
 
 
 def start(**changes):
@@ -13,7 +15,7 @@ def start(**changes):
         "generator": "dcgan(4)", "discriminator": "dcgan(4)", "batch_size": 16, "latent_dim": 8,
     }  # fmt: skip
     experiment = build(TrainConfig(**(parts | changes)))
-    data = experiment.feed(experiment.dataset.load()).at(0, 0).data
+    data = experiment.make_loader(experiment.load_examples()).at(0, 0).data
     return experiment.init_on_mesh(), data, make_train_step(experiment)
 
 
@@ -156,3 +158,30 @@ def test_a_flipped_batch_is_the_same_on_one_device_and_on_eight():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), one, eight)
     params = one.players.discriminator.params, plain.players.discriminator.params
     assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, params), strict=True))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test moves."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize("seconds_a_step", [1e-6, 1e-3, 0.03, 0.7, 5.0])
+def test_calls_come_to_last_about_a_second(clock, seconds_a_step):
+    pace, steps = Pace(), 0
+    for _ in range(12):
+        steps = pace.begin_call(at_most=10**9)
+        clock[0] += steps * seconds_a_step
+        pace.end_call(steps)
+    assert 1 <= steps <= MAX_STEPS
+    assert steps == MAX_STEPS or steps * seconds_a_step <= max(1.01 * _CALL_SECONDS, seconds_a_step)
+    assert steps in (1, MAX_STEPS) or (steps + 2) * seconds_a_step >= _CALL_SECONDS
+
+
+def test_a_call_ends_where_something_is_due(clock):
+    pace = Pace()
+    for at_most in (7, 3, 1):
+        assert pace.begin_call(at_most) <= at_most
+        pace.end_call(1)

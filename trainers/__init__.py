@@ -1,1 +1,1 @@
-"""Ways to run a training: `experiment` what is trained, `train_step` the step, `loop` the loop."""
+"""Training: `experiment` is what is trained, `train_step` the step, `train` the loop."""

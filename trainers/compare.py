@@ -1,5 +1,6 @@
-"""The same GAN trained with several optimizers and dynamics, several seeds each."""
+"""A comparison of optimizers and dynamics: the same GAN trained with each, from several seeds."""
 
+import csv
 import dataclasses
 import json
 import pathlib
@@ -12,15 +13,16 @@ from absl import logging
 
 from gan.config import TrainConfig, from_mapping
 from gan.errors import UsageError
-from gan.evaluation import Moments, frechet_distance
+from gan.files import replacing
+from gan.text_tables import format_markdown
+from gan.trainers.evaluation.evaluate import make_evaluator
+from gan.trainers.evaluation.features import MAX_PIXELS, PixelFeatures
 from gan.trainers.experiment import build
-from gan.trainers.loop import train
-from gan.trainers.sampling import make_sampler
-from gan.trainers.stopping import Stop
+from gan.trainers.preemption import Stop
+from gan.trainers.train import train
 from gan.trainers.workdir import check_writable, read_config
 
 _NUM_SAMPLES = 5_000
-_MAX_PIXELS = 4_096  # of an image whose covariances are compared
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,9 @@ class Score:
     Attributes:
       variant: Its name.
       seed: Its seed.
-      average: Fréchet distance of pixels in [0, 1], drawn with the config's first average.
-      raw: The same, drawn with the last iterate.
-      seconds: Of training, compilation included.
+      average: Fréchet distance of pixels in [0, 1], of samples of the config's first average.
+      raw: The same, of samples of the last iterate.
+      seconds: Duration of the training, compilation included.
     """
 
     variant: str
@@ -42,8 +44,8 @@ class Score:
     seconds: float
 
 
-def variants(learning_rate: float, b1: float) -> dict[str, dict[str, str]]:
-    """The ways to train that are compared, each as the config keys it sets."""
+def make_variants(learning_rate: float, b1: float) -> dict[str, dict[str, str]]:
+    """Returns the variants to compare by name, each as the config keys that it sets."""
 
     def both(optimizer: str, dynamics: str = "simultaneous") -> dict[str, str]:
         spec = f"{optimizer}({learning_rate}, b1={b1})"
@@ -60,103 +62,93 @@ def variants(learning_rate: float, b1: float) -> dict[str, dict[str, str]]:
 
 def compare(
     config: TrainConfig,
-    ways: Mapping[str, Mapping[str, str]],
+    variants: Mapping[str, Mapping[str, str]],
     num_seeds: int,
     output: pathlib.Path,
     stop: Stop | None = None,
 ) -> str:
-    """Trains each way from each seed in `output/<way>/seed_<n>`, and returns the table.
+    """Trains each variant from each seed in `output/<variant>/seed_<n>`, and returns the table.
 
-    A run that was scored is not made again; so a comparison that was stopped goes on where it was.
+    A run that was scored is not repeated, so that a comparison goes on where it was stopped.
 
     Args:
-      config: What they have in common.
-      ways: From `variants`.
-      num_seeds: From `config.seed` upwards.
-      output: The folder; `comparison.csv` holds every run.
-      stop: Says when to stop early.
+      config: The config that the variants have in common.
+      variants: By name, the config keys that each sets; see `make_variants`.
+      num_seeds: Number of seeds, from `config.seed` upwards.
+      output: The folder; `comparison.csv` in it has a line for every run.
+      stop: Says when to stop early; None is never.
 
     Raises:
       UsageError: before any training, for a config that will not do.
     """
     configs = {
         (name, seed): from_mapping(dataclasses.asdict(config) | {"seed": seed} | dict(keys))
-        for name, keys in ways.items()
+        for name, keys in variants.items()
         for seed in range(config.seed, config.seed + num_seeds)
     }
-    check(config, ways)
+    check(config, variants)
     check_writable(output)
     scores = []
-    for (name, seed), one in configs.items():
+    for (name, seed), variant in configs.items():
         logging.info("%s, seed %d", name, seed)
-        scores.append(_score(one, name, output / name / f"seed_{seed}", stop))
-    names = [field.name for field in dataclasses.fields(Score)]
-    rows = [names, *([str(getattr(score, name)) for name in names] for score in scores)]
-    _write(output / "comparison.csv", "".join(",".join(row) + "\n" for row in rows))
-    return _table(config, scores)
+        scores.append(_score(variant, name, output / name / f"seed_{seed}", stop))
+    with replacing(output / "comparison.csv") as path, path.open("w", newline="") as file:
+        names = [field.name for field in dataclasses.fields(Score)]
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(score) for score in scores)
+    return _format(config, scores)
 
 
-def check(config: TrainConfig, ways: Mapping[str, Mapping[str, str]]) -> None:
-    """Builds every part of every way, before any work.
+def check(config: TrainConfig, variants: Mapping[str, Mapping[str, str]]) -> None:
+    """Builds every part of every variant, before any work.
 
     Raises:
       UsageError: for a config that will not do.
     """
-    for keys in ways.values():
+    for keys in variants.values():
         shape = build(from_mapping(dataclasses.asdict(config) | dict(keys))).dataset.shape
-        if np.prod(shape) > _MAX_PIXELS:
+        if np.prod(shape) > MAX_PIXELS:
             raise UsageError(
-                f"dataset = {config.dataset!r}: examples of up to {_MAX_PIXELS} values can be "
+                f"dataset = {config.dataset!r}: examples of up to {MAX_PIXELS} values can be "
                 f"compared, one here has {np.prod(shape)}"
             )
 
 
 def _score(config: TrainConfig, name: str, workdir: pathlib.Path, stop: Stop | None) -> Score:
-    """Trains and scores a run, or reads the score that is there."""
+    """Trains and scores a run, or reads its score where there is one."""
     done = workdir / f"score_{config.num_steps}.json"
     if done.exists() and read_config(workdir) == config:
         return Score(**json.loads(done.read_text()))
     begin = time.monotonic()
     state = train(config, workdir, stop=stop)
     seconds = time.monotonic() - begin
-    experiment = build(config)
-    real, sampler = _moments(experiment.dataset.load().examples), make_sampler(experiment)
-    average, raw = (
-        frechet_distance(_moments(sampler(state, _NUM_SAMPLES, config.seed, weights)[0]), real)
-        for weights in (None, "raw")
+    evaluator = make_evaluator(
+        build(config), PixelFeatures(), _NUM_SAMPLES, config.seed, metrics=["fid"]
     )
+    average, raw = (evaluator.evaluate(state, weights).scores["fid"] for weights in (None, "raw"))
     score = Score(name, config.seed, average, raw, seconds)
-    _write(done, json.dumps(dataclasses.asdict(score)) + "\n")
+    with replacing(done) as path:
+        path.write_text(json.dumps(dataclasses.asdict(score)) + "\n")
     return score
 
 
-def _write(path: pathlib.Path, text: str) -> None:
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(text)
-    beside.replace(path)
-
-
-def _moments(examples: np.ndarray) -> Moments:
-    """Of points, or of pixels in [0, 1]."""
-    vectors = examples.reshape(len(examples), -1)
-    return Moments.of(vectors / 255 if examples.dtype == np.uint8 else vectors)
-
-
-def _table(config: TrainConfig, scores: list[Score]) -> str:
-    """Markdown: mean and standard deviation over the seeds."""
-    seeds = sorted({score.seed for score in scores})
+def _format(config: TrainConfig, scores: list[Score]) -> str:
+    """Formats a Markdown table of the mean and the standard deviation over the seeds."""
+    seeds = {score.seed for score in scores}
     caption = (
         f"{config.dataset}, {config.num_steps:,} steps, {len(seeds)} seeds; Fréchet distance of "
         f"pixels, {_NUM_SAMPLES:,} samples (lower is better), mean ± standard deviation"
     )
-    head = "| | first average | last iterate | seconds a run |"
-    lines = [caption, "", head, "|---|---|---|---|"]
+    rows = [["", "first average", "last iterate", "seconds a run"]]
     for name in dict.fromkeys(score.variant for score in scores):
-        mine = [score for score in scores if score.variant == name]
-        cells = []
-        for values in ([score.average for score in mine], [score.raw for score in mine]):
-            spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
-            cells.append(f"{np.mean(values):.3f} ± {spread:.3f}")
-        seconds = np.median([score.seconds for score in mine])
-        lines.append(f"| {name} | {cells[0]} | {cells[1]} | {seconds:.0f} |")
-    return "\n".join(lines)
+        runs = [score for score in scores if score.variant == name]
+        average = _mean_and_std([score.average for score in runs])
+        raw = _mean_and_std([score.raw for score in runs])
+        rows.append([name, average, raw, f"{np.median([score.seconds for score in runs]):.0f}"])
+    return f"{caption}\n\n{format_markdown(rows)}"
+
+
+def _mean_and_std(values: list[float]) -> str:
+    std = np.std(values, ddof=1) if len(values) > 1 else np.nan
+    return f"{np.mean(values):.3f} ± {std:.3f}"

@@ -1,56 +1,34 @@
-"""From a config to the parts it names: all of them built and checked before any work is done."""
+"""From a config to the parts that it names: all are built and checked before any work is done."""
 
+import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from clu.parameter_overview import get_parameter_overview
 from jax.sharding import Mesh
 
-from gan.augmentation import AUGMENTATIONS, Augmentation
-from gan.averaging import AVERAGING, Averaging
-from gan.config import TrainConfig
-from gan.data import DATASETS, Batch, Dataset
-from gan.data.dataset import Examples
-from gan.data.feeds import Feed
-from gan.data.placement import PLACEMENTS, Placement, make_feed
-from gan.dynamics import DYNAMICS, Dynamics, Moved
+import gan.optimizers  # noqa: F401 - registers them
+from gan.augmentation import Augmentation
+from gan.averaging import Averaging
+from gan.checkpoints.retention import Retention
+from gan.config import SETTINGS, TrainConfig
+from gan.data import Batch, Dataset, Examples, Loader
+from gan.data.permutation import check_indices
+from gan.data.placement import Placement, make_loader
+from gan.dynamics import Dynamics, StepOutput
 from gan.errors import UsageError, nearest
 from gan.games import AdversarialGame
-from gan.losses import LOSSES
-from gan.models import DISCRIMINATORS, GENERATORS
-from gan.nonfinite import ON_NONFINITE, OnNonfinite
-from gan.optimizers import OPTIMIZERS
+from gan.models.network import Network
+from gan.nonfinite import OnNonfinite
 from gan.players import ROLES, Pair, PlayerState, pairwise
-from gan.regularizers import REGULARIZERS
-from gan.retention import RETENTION, Best, Retention
-from gan.sharding import MESHES, replicated
-from gan.specs import Registry, parse
+from gan.sharding import replicated
+from gan.specs import REGISTRIES, parse
 from gan.state import GANState, stream_key
-from gan.trainers.features import FEATURES, Features
-
-T = TypeVar("T")
-
-REGISTRIES: dict[str, Registry[Any]] = {
-    "dataset": DATASETS,
-    "data_placement": PLACEMENTS,
-    "augmentation": AUGMENTATIONS,
-    "generator": GENERATORS,
-    "discriminator": DISCRIMINATORS,
-    "loss": LOSSES,
-    "regularizers": REGULARIZERS,
-    "generator_optimizer, discriminator_optimizer": OPTIMIZERS,
-    "dynamics": DYNAMICS,
-    "averaging": AVERAGING,
-    "mesh": MESHES,
-    "on_nonfinite": ON_NONFINITE,
-    "keep_checkpoints": RETENTION,
-    "eval_features": FEATURES,
-}
-"""Config keys, and what their specs can name."""
+from gan.trainers.evaluation.features import FeatureNetwork
 
 
 @dataclass(frozen=True)
@@ -68,15 +46,15 @@ class Experiment:
     mesh: Mesh
     on_nonfinite: OnNonfinite
     retention: tuple[Retention, ...]
-    features: Features
+    features: FeatureNetwork
 
     def init(self) -> GANState:
-        """The state before the first step, a pure function of the seed."""
+        """Returns the state before the first step, a pure function of the config."""
 
         def player(
-            optimizer: optax.GradientTransformation, networks: tuple[Any, Any]
+            optimizer: optax.GradientTransformation, network: tuple[Any, Any]
         ) -> PlayerState:
-            params, variables = networks
+            params, variables = network
             return PlayerState(params, variables, optimizer.init(params))
 
         networks = self.game.init(stream_key(self.config.seed, "init", 0))
@@ -84,7 +62,7 @@ class Experiment:
         return GANState(
             step=jnp.zeros([], jnp.int32),
             players=players,
-            dynamics=self.dynamics.init(players),
+            dynamics_state=self.dynamics.init(players),
             averages={
                 name: averaging.init(players.generator)
                 for name, averaging in self.averaging.items()
@@ -92,74 +70,84 @@ class Experiment:
             rollbacks=jnp.zeros([], jnp.int32),
         )
 
-    def feed(self, examples: Examples) -> Feed:
-        """What brings the examples of its dataset to its devices."""
-        return make_feed(
-            self.data_placement, examples, self.config.batch_size, self.dynamics.num_batches,
-            self.mesh,
-        )  # fmt: skip
-
     def init_on_mesh(self) -> GANState:
-        """`init`, compiled, a copy on each device of the mesh."""
+        """Returns the state before the first step, with a copy on each device of the mesh."""
         return jax.jit(self.init, out_shardings=replicated(self.mesh))()
 
     def state_target(self) -> GANState:
-        """The shapes, types and shardings of the state: what a checkpoint is restored into."""
+        """Returns the state's shapes, types and shardings: what a checkpoint is restored into."""
         sharding = replicated(self.mesh)
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             jax.eval_shape(self.init),
         )
 
+    def load_examples(self) -> Examples:
+        """Reads the dataset.
+
+        Raises:
+          UsageError: where it is not there, or has too many examples for batches of this size.
+        """
+        examples = self.dataset.load()
+        check_indices(len(examples.labels), self.config.batch_size)
+        return examples
+
+    def make_loader(self, examples: Examples) -> Loader:
+        """Makes the loader that brings the dataset's examples to the devices."""
+        return make_loader(
+            self.data_placement, examples, self.config.batch_size, self.dynamics.num_batches,
+            self.mesh,
+        )  # fmt: skip
+
+    def describe(self) -> str:
+        """Describes what is trained, in a few lines and a table of parameters for each player."""
+        config, networks = self.config, jax.eval_shape(self.game.init, jax.random.key(0))
+        shape = " x ".join(map(str, self.dataset.shape))
+        devices = f"{self.mesh.size} {jax.default_backend()} device(s)"
+        texts = [f"{config.dataset}, {shape}; batches of {config.batch_size} on {devices}"]
+        for role in ROLES:
+            table = get_parameter_overview(networks.of(role)[0], include_stats=False)
+            spec, optimizer = getattr(config, role), getattr(config, f"{role}_optimizer")
+            texts.append(f"{role}: {spec}, {optimizer}\n{table}")
+        return "\n".join(texts)
+
 
 def build(config: TrainConfig) -> Experiment:
     """Builds every part that the config names, and checks that they fit together.
 
     Raises:
-      UsageError: with the config key at fault, for anything that could not run.
+      UsageError: for anything that could not run, with the config key at fault.
     """
-    mesh = _part("mesh", config.mesh, MESHES)
-    if config.batch_size % mesh.size:
-        raise UsageError(
-            f"batch_size = {config.batch_size} does not divide by the {mesh.size} devices of "
-            f"mesh = {config.mesh!r}; {_neighbours(config.batch_size, mesh.size)} would"
-        )
+
+    def part(key: str, **context: Any) -> Any:
+        return _build_parts(config, key, **context)
+
+    mesh = part("mesh")
+    _check_batch_size(config, mesh)
     optimizers = Pair(
-        generator=_part("generator_optimizer", config.generator_optimizer, OPTIMIZERS),
-        discriminator=_part("discriminator_optimizer", config.discriminator_optimizer, OPTIMIZERS),
+        generator=part("generator_optimizer"), discriminator=part("discriminator_optimizer")
     )
-    losses = _part("loss", config.loss, LOSSES)
-    regularizers = tuple(_part("regularizers", spec, REGULARIZERS) for spec in config.regularizers)
-    dynamics = _part("dynamics", config.dynamics, DYNAMICS)
-    averaging = {
-        parse(text)[0].name: _part("averaging", text, AVERAGING) for text in config.averaging
-    }
-    if len(averaging) < len(config.averaging):
-        raise UsageError(f"averaging = {config.averaging}: each name can be used once")
-    on_nonfinite = _part("on_nonfinite", config.on_nonfinite, ON_NONFINITE)
-    retention = tuple(
-        _part("keep_checkpoints", spec, RETENTION) for spec in config.keep_checkpoints
-    )
-    _check_metrics(config, retention)
-    dataset = _part("dataset", config.dataset, DATASETS, data_dir=config.data_dir)
-    data_placement = _part("data_placement", config.data_placement, PLACEMENTS)
-    augmentation = tuple(_part("augmentation", spec, AUGMENTATIONS) for spec in config.augmentation)
+    loss, regularizers, dynamics = part("loss"), part("regularizers"), part("dynamics")
+    averaging = _named_averaging(config, part("averaging"))
+    on_nonfinite, retention = part("on_nonfinite"), part("keep_checkpoints")
+    _check_retention(config, retention)
+    dataset, data_placement = part("dataset", data_dir=config.data_dir), part("data_placement")
+    augmentation = part("augmentation")
     if augmentation and len(dataset.shape) != 3:
         raise UsageError(
             f"augmentation = {config.augmentation}: of images, and dataset is {config.dataset!r}"
         )
     data = {"shape": dataset.shape, "num_classes": dataset.num_classes}
-    generator = _part("generator", config.generator, GENERATORS, **data)
-    discriminator = _part("discriminator", config.discriminator, DISCRIMINATORS, **data)
+    generator: Network = part("generator", **data)
+    discriminator: Network = part("discriminator", **data)
     if generator.conditional != discriminator.conditional:
         raise UsageError("conditional must be the same for generator and discriminator")
-    features = _part("eval_features", config.eval_features, FEATURES)
     game = AdversarialGame(
-        generator, discriminator, losses, config.latent_dim, dataset.shape, regularizers
+        generator, discriminator, loss, config.latent_dim, dataset.shape, regularizers
     )
     experiment = Experiment(
         config, dataset, data_placement, augmentation, game, optimizers, dynamics, averaging, mesh,
-        on_nonfinite, retention, features,
+        on_nonfinite, retention, part("eval_features"),
     )  # fmt: skip
     _check_optimizers(experiment)
     if dynamics.needs_derivative:
@@ -167,19 +155,72 @@ def build(config: TrainConfig) -> Experiment:
     return experiment
 
 
-def _part(key: str, text: str, registry: Registry[T], **context: Any) -> T:
-    try:
-        return registry.build(text, **context)
-    except UsageError as error:
-        raise UsageError(f"{key} = {text!r}: {error}") from error
+def list_parts() -> str:
+    """Lists all that specs can name, from the signatures in the code.
+
+    Returns:
+      A section for each kind of part, headed by its config keys, or by the kind where it has none; in
+      it a line for each name, with arguments, defaults and bounds.
+    """
+    headings: dict[str, list[str]] = {}
+    for key, setting in SETTINGS.items():
+        if setting.part is not None:
+            headings.setdefault(setting.part, []).append(key)
+    for kind in REGISTRIES:
+        headings.setdefault(kind, [kind])
+    sections = []
+    for kind, heading in headings.items():
+        registry = REGISTRIES[kind]
+        lines = [f"{', '.join(heading)}:"]
+        for name in registry:
+            bounds = registry.bounds(name)
+            lines.append(f"  {registry.usage(name)}" + (f"  [{bounds}]" if bounds else ""))
+        sections.append("\n".join(lines))
+    return "\n\n".join(sections)
 
 
-def _check_metrics(config: TrainConfig, rules: tuple[Retention, ...]) -> None:
-    """Looks whether the metrics by which checkpoints are kept will be there."""
+def _build_parts(config: TrainConfig, key: str, **context: Any) -> Any:
+    """Builds the part that a config key names, or a tuple of them."""
+    kind = SETTINGS[key].part
+    assert kind is not None
+
+    def build_one(text: str) -> Any:
+        try:
+            return REGISTRIES[kind].build(text, **context)
+        except UsageError as error:
+            raise UsageError(f"{key} = {text!r}: {error}") from error
+
+    specs = getattr(config, key)
+    return build_one(specs) if isinstance(specs, str) else tuple(map(build_one, specs))
+
+
+def _named_averaging(config: TrainConfig, averaging: tuple[Averaging, ...]) -> dict[str, Averaging]:
+    """Names each average by its spec's name, or by the whole spec where that name occurs twice."""
+    if len(set(averaging)) < len(averaging):
+        raise UsageError(f"averaging = {config.averaging}: the same average is there twice")
+    names = [parse(text)[0].name for text in config.averaging]
+    return {
+        name if names.count(name) == 1 else text.strip(): average
+        for name, text, average in zip(names, config.averaging, averaging, strict=True)
+    }
+
+
+def _check_batch_size(config: TrainConfig, mesh: Mesh) -> None:
+    if rest := config.batch_size % mesh.size:
+        below = config.batch_size - rest
+        near = " or ".join(str(size) for size in (below, below + mesh.size) if size)
+        raise UsageError(
+            f"batch_size = {config.batch_size} does not divide by the {mesh.size} devices of "
+            f"mesh = {config.mesh!r}; {near} would"
+        )
+
+
+def _check_retention(config: TrainConfig, rules: tuple[Retention, ...]) -> None:
+    """Checks that the metrics by which checkpoints are kept will be there."""
     known = {"diversity", "images_per_second", "logits/real", "logits/fake"}
     known |= {f"{kind}/{role}" for kind in ("loss", "grad_norm", "update_norm") for role in ROLES}
     known |= {f"penalty/{parse(spec)[0].name}" for spec in config.regularizers}
-    for metric in {rule.metric for rule in rules if isinstance(rule, Best)}:
+    for metric in {metric for rule in rules for metric in rule.needed_metrics}:
         if metric.startswith("eval/"):
             every = config.eval_every_steps
             if not every:
@@ -202,20 +243,21 @@ def _check_metrics(config: TrainConfig, rules: tuple[Retention, ...]) -> None:
 
 
 def _check_optimizers(experiment: Experiment) -> None:
-    """Traces one update of each optimizer: some cannot follow a gradient as it comes."""
+    """Traces one update of each optimizer: some need more than a gradient."""
     networks = jax.eval_shape(experiment.game.init, jax.random.key(0))
     for role in ROLES:
-        optimizer = optax.with_extra_args_support(experiment.optimizers.of(role))
         params, _ = networks.of(role)
-        step: Callable[..., Any] = lambda params, optimizer=optimizer: optimizer.update(
-            params, optimizer.init(params), params, value=jnp.zeros([])
-        )
         try:
-            jax.eval_shape(step, params)
+            jax.eval_shape(functools.partial(_first_update, experiment.optimizers.of(role)), params)
         except Exception as error:  # whatever an optimizer may raise
             spec = getattr(experiment.config, f"{role}_optimizer")
-            reason = str(error).strip().partition("\n")[0]
-            raise UsageError(f"{role}_optimizer = {spec!r}: {reason}") from error
+            raise UsageError(f"{role}_optimizer = {spec!r}: {_first_line(error)}") from error
+
+
+def _first_update(optimizer: optax.GradientTransformation, params: Any) -> Any:
+    """Returns the first updates, with the parameters in place of a gradient."""
+    optimizer = optax.with_extra_args_support(optimizer)
+    return optimizer.update(params, optimizer.init(params), params, value=jnp.zeros([]))
 
 
 def _check_derivative(experiment: Experiment) -> None:
@@ -227,23 +269,20 @@ def _check_derivative(experiment: Experiment) -> None:
         update=jnp.zeros([], jnp.int32),
     )
 
-    def step(state: GANState) -> Moved:
-        batches = [batch] * experiment.dynamics.num_batches
+    def step(state: GANState) -> StepOutput:
         return experiment.dynamics.step(
-            experiment.game, experiment.optimizers, state.players, state.dynamics, batches,
-            jax.random.key(0),
+            experiment.game, experiment.optimizers, state.players, state.dynamics_state,
+            [batch] * experiment.dynamics.num_batches, jax.random.key(0),
         )  # fmt: skip
 
     try:
         jax.eval_shape(step, jax.eval_shape(experiment.init))
     except Exception as error:  # whatever JAX may raise
-        reason = str(error).strip().partition("\n")[0]
         raise UsageError(
             f"dynamics = {config.dynamics!r} needs the derivative of the vector field, and cannot "
-            f"take it of loss = {config.loss!r} with these networks: {reason}"
+            f"take it of loss = {config.loss!r} with these networks: {_first_line(error)}"
         ) from error
 
 
-def _neighbours(size: int, devices: int) -> str:
-    below = size - size % devices
-    return " or ".join(str(near) for near in (below, below + devices) if near)
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

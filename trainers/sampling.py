@@ -1,7 +1,8 @@
-"""Drawing samples from a generator: inside the loop, and from a finished or running run."""
+"""Drawing samples from a generator: during training, and from the checkpoints of a run."""
 
 import dataclasses
 import pathlib
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,63 +11,80 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan import pictures
-from gan.checkpoints import Checkpoints
+from gan.checkpoints import Checkpoints, DamageError, Manifest
 from gan.config import from_mapping
 from gan.data.dataset import to_uint8
-from gan.dynamics import Lookahead
 from gan.errors import RunError, UsageError
-from gan.evaluation import diversity
-from gan.manifests import DamageError, Manifest
+from gan.files import replacing
+from gan.image_grid import image_grid, scatter, write_png
+from gan.metrics.vendi import diversity
 from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment, build
+from gan.trainers.resume import load_state
 
-_SAMPLES_A_CALL = 256
-_NUM_IMAGES = 64  # in the loop's grids
-_NUM_POINTS = 2_500  # in its pictures of points, and in an evaluation (as PacGAN, 2018)
+_BATCH_SIZE = 256
+_NUM_IMAGES = 64  # in the grids drawn during training
+_NUM_POINTS = 2_500  # in pictures of points, and in an evaluation (as PacGAN, 2018)
 _MAX_COLUMNS = 20  # of a grid with a class in each column
 
 
-def weights_names(experiment: Experiment) -> tuple[str, ...]:
-    """Whose weights samples can be drawn from: the averages, the last iterate, the slow weights."""
-    slow = ("slow",) if isinstance(experiment.dynamics, Lookahead) else ()
-    return (*experiment.averaging, "raw", *slow)
+def weights_of(experiment: Experiment, state: GANState) -> dict[str, Any]:
+    """Returns all weights that samples can be drawn from, by name, the default first.
+
+    They are the averages, `raw`, the last iterate, and what the dynamics has besides; each is
+    `{"params": ..., "variables": ...}`.
+    """
+    generator = state.players.generator
+    extra = experiment.dynamics.extra_weights(state.dynamics_state)
+    params = {"raw": generator.params} | {name: pair.generator for name, pair in extra.items()}
+    averages = {name: state.averages[name] for name in experiment.averaging}
+    return averages | {
+        name: {"params": own, "variables": generator.variables} for name, own in params.items()
+    }
+
+
+def choose_weights(experiment: Experiment, state: GANState, name: str | None) -> tuple[str, Any]:
+    """Returns the name and the weights that `--weights` asks for; None is the first.
+
+    Raises:
+      UsageError: for a name that the run does not have.
+    """
+    weights = weights_of(experiment, state)
+    if name is None:
+        name = next(iter(weights))
+    if name not in weights:
+        raise UsageError(f"--weights={name}: this run has {', '.join(weights)}")
+    return name, weights[name]
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """`(state, count, seed) -> (examples, labels)`, compiled at the first call.
+    """`(weights, count, seed) -> (examples, labels)`, compiled at the first call.
 
     Examples are uint8 images `[count, H, W, C]` or float32 points `[count, D]`. The classes of a
-    conditional generator take turns. Sample i of a seed has the same latents whatever the state and
-    the count.
+    conditional generator take turns. Sample i of a seed has the same latents whatever the weights
+    and the count.
     """
 
     experiment: Experiment
     draw: Callable[[Any, jax.Array, np.ndarray], tuple[jax.Array, jax.Array]]
 
-    def __call__(
-        self, state: GANState, count: int, seed: int, weights: str | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Draws from one of `weights_names`; None is the first."""
-        drawn = [examples for examples, _ in self.batches(state, count, seed, weights)]
+    def __call__(self, weights: Any, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draws from one of `weights_of`."""
+        drawn = [examples for examples, _ in self.batches(weights, count, seed)]
         labels = np.arange(count, dtype=np.int32) % self.experiment.dataset.num_classes
         return np.concatenate(drawn), labels
 
-    def batches(
-        self, state: GANState, count: int, seed: int, weights: str | None = None
-    ) -> Iterator[tuple[np.ndarray, bool]]:
-        """The same examples in batches, and of each whether the network gave finite numbers."""
-        names = weights_names(self.experiment)
-        own = _weights(state, names[0] if weights is None else weights)
-        key, size = stream_key(seed, "samples", 0), min(count, _SAMPLES_A_CALL)
+    def batches(self, weights: Any, count: int, seed: int) -> Iterator[tuple[np.ndarray, bool]]:
+        """Yields the same examples in batches, each with whether the network's output was finite."""
+        key, size = stream_key(seed, "samples", 0), min(count, _BATCH_SIZE)
         for begin in range(0, count, size):
-            examples, finite = self.draw(own, key, np.arange(begin, begin + size))
+            examples, finite = self.draw(weights, key, np.arange(begin, begin + size))
             yield np.asarray(examples)[: count - begin], bool(finite)
 
 
 def make_sampler(experiment: Experiment) -> Sampler:
-    """The sampler of an experiment."""
+    """Makes the sampler of an experiment."""
     game, num_classes = experiment.game, experiment.dataset.num_classes
 
     @jax.jit
@@ -81,52 +99,67 @@ def make_sampler(experiment: Experiment) -> Sampler:
     return Sampler(experiment, draw)
 
 
-def _weights(state: GANState, name: str) -> Any:
-    """One of `weights_names`, `{"params": ..., "variables": ...}`."""
-    generator = state.players.generator
-    if name in state.averages:
-        return state.averages[name]
-    params = generator.params if name == "raw" else state.dynamics.slow.generator
-    return {"params": params, "variables": generator.variables}
-
-
 def draw_picture(experiment: Experiment, examples: np.ndarray) -> np.ndarray:
-    """A uint8 picture `[H, W, C]` of samples: a grid of images, or points over the real ones.
+    """Draws samples as one picture: a grid of images, or points over the real ones.
 
     In the grid of a conditional generator each column is a class, if there are not too many.
+
+    Args:
+      experiment: The run's parts.
+      examples: The samples, uint8 images `[N, H, W, C]` or points `[N, 2]`.
+
+    Returns:
+      The picture, uint8 `[H', W', C]`.
+
+    Raises:
+      UsageError: for points of more or fewer than two dimensions.
     """
     if examples.ndim == 4:
         columns = experiment.dataset.num_classes if _by_class(experiment) else None
-        return pictures.image_grid(examples, columns)
+        return image_grid(examples, columns)
     if examples.shape[-1] != 2:
         raise UsageError(f"points of {examples.shape[-1]} dimensions cannot be drawn")
-    return pictures.scatter(examples, experiment.dataset.load().examples[:2_000])
+    return scatter(examples, experiment.dataset.load().examples[:2_000])
 
 
-def draw_samples(experiment: Experiment, sampler: Sampler, state: GANState) -> np.ndarray:
-    """A picture of the same latents at each step."""
+def draw_samples(sampler: Sampler, state: GANState, path: pathlib.Path) -> np.ndarray:
+    """Draws samples, of the same latents at each step, and writes them as `step_<step>.png`.
+
+    Args:
+      sampler: The run's sampler.
+      state: The run's state.
+      path: The folder to write to; only the first process writes.
+
+    Returns:
+      The picture, uint8 `[H, W, C]`.
+    """
+    experiment = sampler.experiment
     count = _NUM_IMAGES if len(experiment.dataset.shape) == 3 else _NUM_POINTS
     if _by_class(experiment):  # whole rows
         count += -count % experiment.dataset.num_classes
-    return draw_picture(experiment, sampler(state, count, experiment.config.seed)[0])
+    _, weights = choose_weights(experiment, state, None)
+    picture = draw_picture(experiment, sampler(weights, count, experiment.config.seed)[0])
+    if jax.process_index() == 0:
+        write_png(path / f"step_{int(state.step):08d}.png", picture)
+    return picture
 
 
-def make_diversity(
-    experiment: Experiment, sampler: Sampler, examples: np.ndarray
-) -> Callable[[GANState], float]:
-    """How diverse the last iterate's samples are, against the data's: see `gan.evaluation`."""
-    places = np.random.default_rng(experiment.config.seed).permutation(len(examples))
-    real = np.asarray(examples[places[:_SAMPLES_A_CALL]])
+def make_diversity(sampler: Sampler, examples: np.ndarray) -> Callable[[GANState], float]:
+    """Makes the measure of how diverse the last iterate's samples are: see `gan.metrics.vendi`.
+
+    Args:
+      sampler: The run's sampler.
+      examples: The data, with which the samples are compared.
+    """
+    experiment, seed = sampler.experiment, sampler.experiment.config.seed
+    places = np.random.default_rng(seed).permutation(len(examples))
+    real = np.asarray(examples[places[:_BATCH_SIZE]])
 
     def measure(state: GANState) -> float:
-        fake, _ = sampler(state, len(real), experiment.config.seed, "raw")
+        fake, _ = sampler(weights_of(experiment, state)["raw"], len(real), seed)
         return diversity(fake, real)
 
     return measure
-
-
-def _by_class(experiment: Experiment) -> bool:
-    return experiment.game.generator.conditional and experiment.dataset.num_classes <= _MAX_COLUMNS
 
 
 def sample(
@@ -143,10 +176,10 @@ def sample(
     Args:
       workdir: The run's folder.
       output: A `.png` grid, an `.npy` array, or an `.npz` with `images` and `labels`.
-      num_images: How many.
-      seed: Of the latents.
-      weights: An average by its name, `raw`, or `slow` after lookahead; None is the first average.
-      step: Which checkpoint; None is the newest.
+      num_images: Number of samples.
+      seed: Seed of the latents.
+      weights: The name of an average, `raw`, or `slow` after lookahead; None is the first average.
+      step: The step of a checkpoint; None is the newest.
 
     Returns:
       The step of the checkpoint.
@@ -157,54 +190,76 @@ def sample(
     workdir, output = pathlib.Path(workdir), pathlib.Path(output)
     if output.suffix not in (".png", ".npy", ".npz"):
         raise UsageError(f"--output={output}: a name in .png, .npy or .npz is accepted")
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"--seed must be from 0 to 2**32 - 1, given {seed}")
+    check_seed(seed)
     if num_images < 1:
         raise UsageError(f"--num_images must be at least 1, given {num_images}")
+    check_workdir(workdir)
+    _check_writable(output)
+    with Checkpoints(workdir) as checkpoints:
+        experiment, state = load_step(checkpoints, step)
+    _, chosen = choose_weights(experiment, state, weights)
+    examples, labels = make_sampler(experiment)(chosen, num_images, seed)
+    _write(output, experiment, examples, labels)
+    return int(state.step)
+
+
+def load_step(checkpoints: Checkpoints, step: int | None) -> tuple[Experiment, GANState]:
+    """Loads the checkpoint of a step, or the newest valid one, onto this machine's first device.
+
+    Raises:
+      UsageError: where there is no such checkpoint.
+      RunError: where it is damaged.
+    """
+    steps, folder = checkpoints.all_steps(), checkpoints.workdir
+    if not steps:
+        raise UsageError(f"--workdir={folder}: no checkpoint is saved there yet")
+
+    def load(manifest: Manifest) -> tuple[Experiment, GANState]:
+        return load_run(checkpoints, manifest)
+
+    if step is None:
+        # A run under way may replace a checkpoint after it was found: hence a second try.
+        if (loaded := checkpoints.first_valid(load) or checkpoints.first_valid(load)) is None:
+            raise RunError(f"no checkpoint in {folder} can be trusted")
+        return loaded
+    if step not in steps:
+        raise UsageError(f"--step={step}: saved are {', '.join(map(str, steps))}")
+    try:
+        return load(checkpoints.verify(step))
+    except DamageError as damage:
+        raise RunError(f"checkpoint {step} of {folder} cannot be trusted: {damage}") from damage
+
+
+def load_run(checkpoints: Checkpoints, manifest: Manifest) -> tuple[Experiment, GANState]:
+    """Loads a checkpoint with the parts that its config names, onto this machine's first device.
+
+    Raises:
+      DamageError: where it is damaged.
+    """
+    experiment = build(dataclasses.replace(from_mapping(manifest.config), mesh="data(1)"))
+    return experiment, load_state(checkpoints, manifest, experiment)[0]
+
+
+def check_workdir(workdir: pathlib.Path) -> None:
+    """Raises UsageError where there is no such folder."""
     if not workdir.is_dir():
         raise UsageError(f"--workdir={workdir}: there is no such folder")
-    _check_writable(output)
-    manifest, experiment, state = load(workdir, step)
-    if weights is not None and weights not in (names := weights_names(experiment)):
-        raise UsageError(f"--weights={weights}: this run has {', '.join(names)}")
-    examples, labels = make_sampler(experiment)(state, num_images, seed, weights)
-    _write(output, experiment, examples, labels)
-    return manifest.step
 
 
-def load(workdir: pathlib.Path, step: int | None) -> tuple[Manifest, Experiment, GANState]:
-    """The newest checkpoint that holds, or that of a step, on this machine's first device."""
+def check_seed(seed: int) -> None:
+    """Raises UsageError for a seed of more than 32 bits."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed must be from 0 to 2**32 - 1, given {seed}")
 
-    def load(manifest: Manifest) -> tuple[Manifest, Experiment, GANState]:
-        config = dataclasses.replace(from_mapping(manifest.config), mesh="data(1)")
-        experiment = build(config)
-        return manifest, experiment, checkpoints.restore(manifest, experiment.state_target())
 
-    with Checkpoints(workdir) as checkpoints:
-        steps = checkpoints.all_steps()
-        if not steps:
-            raise UsageError(f"--workdir={workdir}: no checkpoint is saved there yet")
-        if step is None:
-            # A run that is under way may replace what was just found: hence twice.
-            if (loaded := checkpoints.first_that(load) or checkpoints.first_that(load)) is None:
-                raise RunError(f"no checkpoint in {workdir} can be trusted")
-            return loaded
-        if step not in steps:
-            raise UsageError(f"--step={step}: saved are {', '.join(map(str, steps))}")
-        try:
-            return load(checkpoints.verify(step))
-        except DamageError as damage:
-            raise RunError(
-                f"checkpoint {step} of {workdir} cannot be trusted: {damage}"
-            ) from damage
+def _by_class(experiment: Experiment) -> bool:
+    return experiment.game.generator.conditional and experiment.dataset.num_classes <= _MAX_COLUMNS
 
 
 def _check_writable(output: pathlib.Path) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        beside = output.with_name(output.name + ".tmp")
-        beside.touch()
-        beside.unlink()
+        tempfile.TemporaryFile(dir=output.parent).close()
     except OSError as error:
         raise UsageError(f"--output={output} cannot be written: {error.strerror}") from error
 
@@ -213,12 +268,10 @@ def _write(
     output: pathlib.Path, experiment: Experiment, examples: np.ndarray, labels: np.ndarray
 ) -> None:
     if output.suffix == ".png":
-        pictures.write_png(output, draw_picture(experiment, examples))
+        write_png(output, draw_picture(experiment, examples))
         return
-    beside = output.with_name(output.name + ".tmp")
-    with beside.open("wb") as file:
+    with replacing(output) as beside, beside.open("wb") as file:
         if output.suffix == ".npy":
             np.save(file, examples)
         else:
             np.savez_compressed(file, images=examples, labels=labels)
-    beside.replace(output)

@@ -1,5 +1,6 @@
-"""The training step: one jitted, donated, sharded call that makes any number of steps."""
+"""The train step: one jitted, donated, sharded call that makes any number of steps."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +14,14 @@ from jax.sharding import Mesh
 
 from gan.data import Batch, Data, batch_at
 from gan.players import ROLES, Pair, PlayerState
-from gan.sharding import replicated
+from gan.sharding import agree, replicated
 from gan.state import GANState, seed_after, stream_key
 from gan.trainers.experiment import Experiment
 
-MAX_STEPS = 1024  # a call makes at most so many
+MAX_STEPS = 1024
+"""A call makes at most so many steps."""
+
+_CALL_SECONDS = 1.0  # short, so that a signal is soon obeyed
 
 
 class NotFinite(NamedTuple):
@@ -25,21 +29,21 @@ class NotFinite(NamedTuple):
 
     Attributes:
       skipped: bool `[MAX_STEPS]`, by place in the call: steps that were not made.
-      spoilt: bool `[MAX_STEPS]`: steps that were made, since their gradients were finite, but whose
-        updates were not.
-      causes: By metric, whether it was among what was not finite: bool scalars.
+      nonfinite_updates: bool `[MAX_STEPS]`: steps that were made, since their gradients were finite,
+        but whose updates were not.
+      causes: For each metric, whether it was not finite in any step: bool scalars.
     """
 
     skipped: jax.Array
-    spoilt: jax.Array
+    nonfinite_updates: jax.Array
     causes: dict[str, jax.Array]
 
 
-class Called(NamedTuple):
-    """What a call gives.
+class TrainStepOutput(NamedTuple):
+    """The result of a call.
 
     Attributes:
-      state: After the steps.
+      state: The state after the steps.
       metrics: Averages over the steps that were made; they stay on the device until they are read.
       not_finite: What was wrong with the others.
     """
@@ -51,7 +55,7 @@ class Called(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainStep:
-    """`(state, data, num_steps) -> Called`, compiled at the first call.
+    """`(state, data, num_steps) -> TrainStepOutput`, compiled at the first call.
 
     The state is donated. `num_steps`, at most `MAX_STEPS`, is a run-time number, so that one
     compiled program makes one step or a thousand, and the same steps either way.
@@ -60,14 +64,74 @@ class TrainStep:
     jitted: Any
     mesh: Mesh
 
-    def __call__(self, state: GANState, data: Data, num_steps: jax.Array | int) -> Called:
+    def __call__(self, state: GANState, data: Data, num_steps: jax.Array | int) -> TrainStepOutput:
         """Makes `num_steps` steps."""
         with jax.set_mesh(self.mesh):
             return self.jitted(state, data, num_steps)
 
 
+class Pace:
+    """Finds from each call of the train step how many steps take about a second.
+
+    The steps are the same however they are cut into calls, and a call costs about a millisecond
+    beyond them. All processes take the first one's number.
+    """
+
+    def __init__(self) -> None:
+        self._steps = 1
+        self._begin = 0.0
+
+    def begin_call(self, at_most: int) -> int:
+        """Returns how many steps the next call makes, and starts its clock."""
+        self._begin = time.monotonic()
+        return agree(min(self._steps, at_most))
+
+    def end_call(self, num_steps: int) -> None:
+        """Stops the clock of a call that has made so many steps."""
+        fitting = int(num_steps * _CALL_SECONDS / max(time.monotonic() - self._begin, 1e-6))
+        self._steps = max(1, min(fitting, 4 * num_steps, MAX_STEPS))
+
+
+class MetricWindow:
+    """The averages of metrics over the steps from one log to the next.
+
+    Args:
+      experiment: What is trained.
+      step: The last step before the window.
+    """
+
+    def __init__(self, experiment: Experiment, step: int):
+        config = experiment.config
+        self._images_per_step = config.batch_size * experiment.dynamics.num_batches
+        self._open(step)
+
+    def _open(self, step: int) -> None:
+        self._metrics: clu_metrics.Collection | None = None
+        self._first, self._skipped, self._begin = step, 0, time.monotonic()
+
+    def add(self, metrics: clu_metrics.Collection, num_skipped: int) -> None:
+        """Adds the metrics of a call."""
+        self._metrics = metrics if self._metrics is None else self._metrics.merge(metrics)
+        self._skipped += num_skipped
+
+    def close(self, step: int) -> dict[str, float]:
+        """Returns the averages up to a step, and starts the next window.
+
+        The speed is always among them; the train step's metrics are only if any step was made.
+        """
+        num_steps = step - self._first
+        assert self._metrics is not None
+        values = scalars(self._metrics) if self._skipped < num_steps else {}
+        images = num_steps * self._images_per_step
+        values["images_per_second"] = images / (time.monotonic() - self._begin)
+        if self._skipped:
+            values["skipped_steps"] = float(self._skipped)
+        self._open(step)
+        return values
+
+
 def make_train_step(experiment: Experiment) -> TrainStep:
-    """The step of an experiment."""
+    """Makes the train step of an experiment."""
     config, dynamics = experiment.config, experiment.dynamics
 
     def batch(data: Data, seed: jax.Array, index: jax.Array) -> Batch:
@@ -82,27 +146,30 @@ def make_train_step(experiment: Experiment) -> TrainStep:
     def step(state: GANState, data: Data) -> tuple[GANState, dict[str, jax.Array]]:
         first = state.step * dynamics.num_batches
         seed = seed_after(config.seed, state.rollbacks)
-        moved = dynamics.step(
+        output = dynamics.step(
             experiment.game,
             experiment.optimizers,
             state.players,
-            state.dynamics,
+            state.dynamics_state,
             [batch(data, seed, first + i) for i in range(dynamics.num_batches)],
             stream_key(seed, "step", state.step),
         )
         number = state.step + 1
         averages = {
-            name: averaging.update(state.averages[name], moved.players.generator, number)
+            name: averaging.update(state.averages[name], output.players.generator, number)
             for name, averaging in experiment.averaging.items()
         }
-        metrics = moved.metrics | _update_norms(state.players, moved.players)
-        return GANState(number, moved.players, moved.memory, averages, state.rollbacks), metrics
+        metrics = output.metrics | _update_norms(state.players, output.players)
+        new_state = GANState(
+            number, output.players, output.dynamics_state, averages, state.rollbacks
+        )
+        return new_state, metrics
 
-    def steps(state: GANState, data: Data, num_steps: jax.Array) -> Called:
+    def steps(state: GANState, data: Data, num_steps: jax.Array) -> TrainStepOutput:
         names = jax.eval_shape(step, state, data)[1]
         collection = _collection(names)
 
-        def body(place: jax.Array, before: Called) -> Called:
+        def body(place: jax.Array, before: TrainStepOutput) -> TrainStepOutput:
             state, metrics = step(before.state, data)
             causes = not_finite(state, metrics)
             # What is known before the update decides about it: the choice is then a part of the
@@ -110,19 +177,21 @@ def make_train_step(experiment: Experiment) -> TrainStep:
             skip = _any(cause for name, cause in causes.items() if name not in _AFTERWARDS)
             total = before.metrics.merge(collection.single_from_model_output(**metrics))
             stays = before.state.replace(step=state.step)  # type: ignore[attr-defined]
-            return Called(
+            return TrainStepOutput(
                 jax.tree.map(partial(jnp.where, skip), stays, state),
                 jax.tree.map(partial(jnp.where, skip), before.metrics, total),
                 NotFinite(
                     before.not_finite.skipped.at[place].set(skip),
-                    before.not_finite.spoilt.at[place].set(~skip & _any(causes.values())),
+                    before.not_finite.nonfinite_updates.at[place].set(
+                        ~skip & _any(causes.values())
+                    ),
                     jax.tree.map(jnp.logical_or, before.not_finite.causes, causes),
                 ),
             )
 
         causes = dict.fromkeys(jax.eval_shape(not_finite, state, names), jnp.zeros([], bool))
         nowhere = jnp.zeros([MAX_STEPS], bool)
-        start = Called(state, collection.empty(), NotFinite(nowhere, nowhere, causes))
+        start = TrainStepOutput(state, collection.empty(), NotFinite(nowhere, nowhere, causes))
         return jax.lax.fori_loop(0, num_steps, body, start)
 
     jitted = jax.jit(steps, donate_argnums=0, out_shardings=replicated(experiment.mesh))
@@ -137,10 +206,10 @@ def _any(flags: Iterable[jax.Array]) -> jax.Array:
 
 
 def not_finite(state: GANState, metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """What is not finite after a step: of its metrics, and of the players' variables.
+    """Returns for each of a step's metrics, and of the players' variables, whether it is not finite.
 
-    The norms of gradients and updates are among the metrics, so that no parameter is left out. What an
-    optimizer or a dynamics remembers is not looked at: it shows in the next update.
+    The norms of gradients and updates are among the metrics, so that no parameter is left out. The
+    states of optimizers and dynamics are not examined: they show in the next update.
     """
     values = {name: jnp.isfinite(value) for name, value in metrics.items()}
     for role in ROLES:
@@ -151,13 +220,13 @@ def not_finite(state: GANState, metrics: dict[str, jax.Array]) -> dict[str, jax.
 
 
 def scalars(metrics: clu_metrics.Collection) -> dict[str, float]:
-    """The averages as numbers by name; waits for the steps that they come from."""
+    """Returns the averages by name, as numbers; waits for the steps that they come from."""
     values = jax.device_get(metrics.compute())
     return {field.replace("__", "/"): float(value) for field, value in values.items()}
 
 
 def _collection(metrics: dict[str, jax.ShapeDtypeStruct]) -> type[clu_metrics.Collection]:
-    """An average for each metric; a field's name must be an identifier, so `/` becomes `__`."""
+    """Makes an average for each metric; a field's name must be an identifier, so `/` becomes `__`."""
     return clu_metrics.Collection.create(
         **{
             name.replace("/", "__"): clu_metrics.Average.from_output(name)
@@ -167,7 +236,7 @@ def _collection(metrics: dict[str, jax.ShapeDtypeStruct]) -> type[clu_metrics.Co
 
 
 def _update_norms(old: Pair[PlayerState], new: Pair[PlayerState]) -> dict[str, jax.Array]:
-    """How far each player moved."""
+    """Returns how far each player has moved."""
     return {
         f"update_norm/{role}": optax.global_norm(
             jax.tree.map(lambda a, b: a - b, new.of(role).params, old.of(role).params)

@@ -1,4 +1,4 @@
-"""A run's folder: the config that it belongs to, and a lock for the one process that writes."""
+"""A run's folder: its config, its checkpoints, its history, and a lock for the one that writes."""
 
 import contextlib
 import fcntl
@@ -7,55 +7,115 @@ import os
 import pathlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import jax
+from absl import logging
 
+from gan.checkpoints import Checkpoints
+from gan.checkpoints.retention import Retention
 from gan.config import TrainConfig, from_mapping, to_json
 from gan.errors import UsageError
+from gan.files import replacing
+from gan.sharding import barrier
+
+_GOOD_EVENTS = ("start", "branch", "resume", "change", "complete", "stop")
 
 
-def read_config(workdir: pathlib.Path) -> TrainConfig | None:
-    """The config of the run in a folder; None where there is no run.
+@dataclass(frozen=True)
+class Workdir:
+    """The folder of a run that trains, locked.
+
+    Attributes:
+      path: The folder.
+      checkpoints: The checkpoints in it.
+    """
+
+    path: pathlib.Path
+    checkpoints: Checkpoints
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Writes `config.json`, once every process has come this far."""
+        barrier("compiled")
+        if jax.process_index() == 0:
+            with replacing(self.path / "config.json") as beside:
+                beside.write_text(to_json(config))
+
+    def record(self, step: int, event: str, message: str, **details: Any) -> None:
+        """Logs an event and appends it to `history.jsonl`, flushed to disk.
+
+        Args:
+          step: The step at which it happened.
+          event: Its kind, for programs that read the file.
+          message: The event in words, for people.
+          **details: Further entries of the line; must be JSON.
+        """
+        level = logging.INFO if event in _GOOD_EVENTS else logging.WARNING
+        logging.log(level, "%s", message)
+        if jax.process_index() > 0:
+            return
+        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "step": step, "event": event}
+        with (self.path / "history.jsonl").open("a") as file:
+            file.write(json.dumps(line | {"message": message} | details) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def open_workdir(
+    path: str | pathlib.Path, retention: Sequence[Retention] = ()
+) -> Iterator[Workdir]:
+    """Opens a run's folder for training, made where it is missing, and closes its checkpoints.
+
+    Args:
+      path: The folder.
+      retention: The rules by which checkpoints are kept.
+
+    Raises:
+      UsageError: where the folder cannot be written, or is in use.
+    """
+    path = pathlib.Path(path)
+    check_writable(path)
+    with _lock(path), Checkpoints(path, retention) as checkpoints:
+        yield Workdir(path, checkpoints)
+
+
+def read_config(path: pathlib.Path) -> TrainConfig | None:
+    """Reads the config of the run in a folder; returns None where there is no run.
 
     Raises:
       UsageError: where its `config.json` is damaged.
     """
-    path = workdir / "config.json"
+    file = path / "config.json"
     try:
-        if not path.is_file():
+        if not file.is_file():
             return None
-        return from_mapping(json.loads(path.read_text()))
+        return from_mapping(json.loads(file.read_text()))
     except (ValueError, AttributeError, OSError) as error:
-        raise UsageError(f"{path} is not a config: {error}") from error
+        raise UsageError(f"{file} is not a config: {error}") from error
 
 
-def write_config(workdir: pathlib.Path, config: TrainConfig) -> None:
-    """Writes `config.json`, whole or not at all."""
-    beside = workdir / "config.json.tmp"
-    beside.write_text(to_json(config))
-    beside.replace(workdir / "config.json")
-
-
-def check_writable(workdir: pathlib.Path) -> None:
-    """Looks whether a folder can be made and written, without doing it.
+def check_writable(path: pathlib.Path) -> None:
+    """Checks that a folder can be made and written, without doing so.
 
     Raises:
       UsageError: where it cannot.
     """
-    there = workdir.absolute()
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"--workdir={workdir} cannot be written: {there} is no writable folder")
+    nearest = path.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise UsageError(f"--workdir={path} cannot be written: {nearest} is no writable folder")
 
 
 @contextlib.contextmanager
-def lock(workdir: pathlib.Path) -> Iterator[None]:
+def _lock(path: pathlib.Path) -> Iterator[None]:
     """Makes the folder where it is missing, and keeps every other process from writing into it.
 
-    The system lets go of the lock when its process ends, however it ends. A folder made for a run
-    that is then refused is taken away again.
+    The system releases the lock when the process ends, however it ends. A folder made for a run that
+    is then refused is removed again.
 
     Raises:
       UsageError: where the folder cannot be written, or is in use.
@@ -63,19 +123,19 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
     if jax.process_index() > 0:  # the first process holds it for all
         yield
         return
-    fresh = not workdir.exists()
+    fresh = not path.exists()
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        file = (workdir / "lock").open("a+")
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / "lock").open("a+")
     except OSError as error:
-        raise UsageError(f"--workdir={workdir} cannot be written: {error.strerror}") from error
+        raise UsageError(f"--workdir={path} cannot be written: {error.strerror}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise UsageError(f"--workdir={workdir} is in use by {holder}") from error
+            raise UsageError(f"--workdir={path} is in use by {holder}") from error
         try:
             file.truncate(0)
             file.write(
@@ -86,7 +146,7 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
             yield
         except UsageError:
             if fresh:
-                (workdir / "lock").unlink()
-                with contextlib.suppress(OSError):  # it holds something by now
-                    workdir.rmdir()
+                (path / "lock").unlink()
+                with contextlib.suppress(OSError):  # it is not empty any more
+                    path.rmdir()
             raise

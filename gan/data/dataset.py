@@ -1,4 +1,4 @@
-"""What a dataset is, wherever it comes from."""
+"""Datasets, examples and batches, wherever they come from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from gan.specs import Registry
 
 @dataclass(frozen=True)
 class Mixture:
-    """An equal mixture of round Gaussians, from which the points of a toy dataset were drawn.
+    """A uniform mixture of isotropic Gaussians, from which the points of a toy dataset are drawn.
 
     Attributes:
-      means: [modes, D].
+      means: Means of the Gaussians, `[modes, D]`.
       std: Standard deviation in every direction.
     """
 
@@ -26,7 +26,7 @@ class Mixture:
 
 
 class Examples(NamedTuple):
-    """Real examples, in memory or mapped from files.
+    """Real examples with their labels, in memory or mapped from files.
 
     Attributes:
       examples: uint8 images `[N, H, W, C]`, or float32 points `[N, D]`.
@@ -38,21 +38,21 @@ class Examples(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all of them."""
+        """Size of examples and labels in bytes."""
         return self.examples.nbytes + self.labels.nbytes
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is known of a dataset before it is read.
+    """A dataset that is described, but not read yet.
 
     Attributes:
-      name: For people.
-      shape: Of one example: (H, W, C), or (D,).
-      num_classes: Labels are in [0, num_classes).
-      load: Reads it; raises UsageError, and says what to do, where it is not there.
-      mixture: The distribution itself, where it is known.
-      tfds_name: What TFDS calls it, where TFDS has to prepare it first.
+      name: Name for messages.
+      shape: Shape of one example, (H, W, C) or (D,).
+      num_classes: Number of classes; labels are in [0, num_classes).
+      load: Reads the examples; raises UsageError, with what to do about it, if they are missing.
+      mixture: The distribution of the examples, if it is known.
+      tfds_name: TFDS name of a dataset that TFDS must prepare first, else None.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Dataset:
 
 @struct.dataclass
 class Batch:
-    """Examples as the networks see them.
+    """Examples in the form that networks take.
 
     Attributes:
       examples: float32 `[B, *shape]`; images in [-1, 1].
       labels: int32 `[B]`.
-      update: Which update of the discriminator it is for, an int32 scalar from 0.
+      update: Number of the discriminator update that the batch is for, an int32 scalar from 0.
     """
 
     examples: jax.Array
@@ -79,12 +79,12 @@ class Batch:
 
 
 def to_float(examples: jax.Array) -> jax.Array:
-    """uint8 images to float32 in [-1, 1]; points as they are."""
+    """Converts uint8 images to float32 in [-1, 1]; returns points unchanged."""
     return examples.astype(jnp.float32) / 127.5 - 1 if examples.dtype == jnp.uint8 else examples
 
 
 def to_uint8(images: jax.Array) -> jax.Array:
-    """Images in [-1, 1] to the nearest uint8."""
+    """Rounds images in [-1, 1] to the nearest uint8; clips what lies outside."""
     return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
 

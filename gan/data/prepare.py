@@ -1,4 +1,4 @@
-"""Makes a dataset ready through TFDS's own builder: from the network, or from files that lie here."""
+"""Prepares a dataset with TFDS's own builder, from the network or from local files."""
 
 import contextlib
 import gzip
@@ -14,39 +14,40 @@ from typing import Any
 
 from absl import logging
 
-from gan.data.published import (
+from gan.data.published_files import (
     CIFAR_FOLDERS,
     CIFAR_RECORDS,
     check_cifar,
     check_idx,
     has_digests,
 )
-from gan.data.tfds import make_builder
+from gan.data.sources.tfds import make_builder
 from gan.errors import RunError, UsageError
 
-_SECONDS = 10  # for a first answer from the network
+_TIMEOUT_SECONDS = 10  # for a first answer from the network
 
 
 def prepare(name: str, data_dir: str | None = None, raw_dir: str | None = None) -> pathlib.Path:
-    """Prepares a dataset as array_record, in a folder beside that is renamed at the end.
+    """Prepares a dataset as array_record; it appears whole or not at all.
 
     Args:
-      name: TFDS's name.
-      data_dir: Where to; None is TFDS's own default.
-      raw_dir: A folder with the files as published, for a machine without a network; None downloads.
+      name: TFDS name of the dataset.
+      data_dir: Folder of all prepared datasets; by default TFDS's own.
+      raw_dir: Folder with the published files, for a machine without a network; None downloads
+        them.
 
     Returns:
       The folder of the prepared dataset.
 
     Raises:
-      UsageError: where a file is missing, or not what it should be; or there is no network.
-      RunError: where the preparation fails.
+      UsageError: if a file is missing or is not the published one, or if there is no network.
+      RunError: if the preparation fails.
     """
     builder = make_builder(name, data_dir)
-    place = pathlib.Path(builder.data_dir)
+    folder = pathlib.Path(builder.data_dir)
     if builder.info.splits:
-        logging.info("%s is prepared already, in %s", name, place)
-        return place
+        logging.info("%s is already prepared, in %s", name, folder)
+        return folder
     raw = None if raw_dir is None else pathlib.Path(raw_dir)
     if raw is None:
         _check_network(builder)
@@ -58,17 +59,17 @@ def prepare(name: str, data_dir: str | None = None, raw_dir: str | None = None) 
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="downloads.", dir=root) as downloads:
             if raw is not None:
-                _lay_out(builder, raw, pathlib.Path(downloads))
+                _lay_out_downloads(builder, raw, pathlib.Path(downloads))
             _build(builder, downloads)
     except BaseException:
         if not existed:
-            _remove_empty(root)
+            _remove_empty_folders(root)
         raise
-    return place
+    return folder
 
 
-def _remove_empty(root: pathlib.Path) -> None:
-    """Removes folders in which there is nothing; another preparation may be at work there."""
+def _remove_empty_folders(root: pathlib.Path) -> None:
+    """Removes the empty folders; another preparation may be writing to the others."""
     for folder in sorted([root, *root.rglob("*")], reverse=True):
         if folder.is_dir():
             with contextlib.suppress(OSError):
@@ -81,7 +82,7 @@ def _build(builder: Any, downloads: str) -> None:
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
         builder.download_and_prepare(download_dir=downloads, download_config=config)
-    except Exception as error:  # TFDS raises what a wrong file or the network causes
+    except Exception as error:  # TFDS passes on whatever a wrong file or the network causes
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise RunError(f"{builder.name} cannot be prepared: {reason}") from error
     for split, info in builder.info.splits.items():
@@ -90,25 +91,25 @@ def _build(builder: Any, downloads: str) -> None:
 
 
 def _check_network(builder: Any) -> None:
-    """Asks for the first file: TFDS itself would try for minutes."""
+    """Raises UsageError if the first file cannot be reached; TFDS itself would try for minutes."""
     urls = list(builder.url_infos)
     if not urls:
         return
     request = urllib.request.Request(urls[0], headers={"Range": "bytes=0-0"})
     try:
-        urllib.request.urlopen(request, timeout=_SECONDS).close()
+        urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS).close()
     except urllib.error.HTTPError:
-        return  # it answers
+        return  # the server answers
     except OSError as error:
         files = ", ".join(url.rpartition("/")[2] for url in urls)
         raise UsageError(
             f"{builder.name}: {urls[0]} cannot be reached ({getattr(error, 'reason', error)}). "
-            f"Without a network: put {files} into a folder, and pass it as --raw_dir"
+            f"Without a network: put {files} into a folder and pass it as --raw_dir"
         ) from error
 
 
-def _lay_out(builder: Any, raw: pathlib.Path, downloads: pathlib.Path) -> None:
-    """Puts the published files where TFDS keeps what it has downloaded."""
+def _lay_out_downloads(builder: Any, raw: pathlib.Path, downloads: pathlib.Path) -> None:
+    """Puts the published files where TFDS looks for its downloads."""
     from tensorflow_datasets.core.download import resource
 
     for url, info in builder.url_infos.items():
@@ -117,56 +118,56 @@ def _lay_out(builder: Any, raw: pathlib.Path, downloads: pathlib.Path) -> None:
         _copy(builder.name, raw, url.rpartition("/")[2], cached)
         cached.with_name(cached.name + ".INFO").write_text(f'{{"urls": ["{url}"]}}')
         same = hashlib.sha256(cached.read_bytes()).hexdigest() == info.checksum
-        logging.info("%s: %s", url.rpartition("/")[2], _said(builder.name, same))
+        logging.info("%s: %s", url.rpartition("/")[2], _describe(builder.name, same))
 
 
-def _said(dataset: str, same: bool) -> str:
+def _describe(dataset: str, same: bool) -> str:
     if same:
         return "the published file"
     if has_digests(dataset):
-        return "what was published, packed otherwise"
-    return "packed otherwise than published, and its checksum unpacked is not known; see --preview"
+        return "the published content, packed differently"
+    return "packed differently; no checksum of the published content is known: see --preview"
 
 
-def _copy(dataset: str, raw: pathlib.Path, name: str, place: pathlib.Path) -> None:
-    """One published file, as published or unpacked, after a look at what is in it."""
+def _copy(dataset: str, raw: pathlib.Path, name: str, destination: pathlib.Path) -> None:
+    """Checks a published file, packed or unpacked, and copies it packed."""
     if dataset in CIFAR_FOLDERS and name.endswith(".tar.gz"):
-        _copy_cifar(dataset, raw, name, place)
+        _copy_cifar(dataset, raw, name, destination)
         return
     source = raw / name
     if not source.exists() and (raw / name.removesuffix(".gz")).is_file():
         source = raw / name.removesuffix(".gz")
     if not source.is_file():
-        raise UsageError(f"--raw_dir={raw}: {name} is not there")
+        raise UsageError(f"--raw_dir={raw}: {name} is missing")
     if "idx" in name and "ubyte" in name:
         check_idx(dataset, source)
     if name.endswith(".gz") and source.suffix != ".gz":
-        with source.open("rb") as plain, gzip.open(place, "wb", compresslevel=1) as packed:
+        with source.open("rb") as plain, gzip.open(destination, "wb", compresslevel=1) as packed:
             shutil.copyfileobj(plain, packed)
     else:
-        shutil.copyfile(source, place)
+        shutil.copyfile(source, destination)
 
 
-def _copy_cifar(dataset: str, raw: pathlib.Path, name: str, place: pathlib.Path) -> None:
-    """The published archive, or one made of its unpacked folder."""
+def _copy_cifar(dataset: str, raw: pathlib.Path, name: str, destination: pathlib.Path) -> None:
+    """Checks and copies the published archive, or packs its unpacked folder."""
     folder = CIFAR_FOLDERS[dataset]
     with tempfile.TemporaryDirectory() as scratch:
         if (archive := raw if raw.is_file() else raw / name).is_file():
             try:
                 with tarfile.open(archive) as tar:
-                    tar.extractall(scratch, filter="data")  # nothing climbs out
+                    tar.extractall(scratch, filter="data")  # refuses paths that lead out
             except (tarfile.TarError, OSError, EOFError) as error:
-                raise UsageError(f"{archive} is no whole tar.gz file: {error}") from error
-            shutil.copyfile(archive, place)
+                raise UsageError(f"{archive} is not a complete tar.gz file: {error}") from error
             check_cifar(dataset, pathlib.Path(scratch) / folder, f"{archive}: {folder}")
+            shutil.copyfile(archive, destination)
             return
-        there = raw / folder if (raw / folder).is_dir() else raw
-        check_cifar(dataset, there, str(there))
-        with tarfile.open(place, "w:gz", compresslevel=1) as tar:
-            for path in _cifar_files(dataset, there):
+        unpacked = raw / folder if (raw / folder).is_dir() else raw
+        check_cifar(dataset, unpacked, str(unpacked))
+        with tarfile.open(destination, "w:gz", compresslevel=1) as tar:
+            for path in _cifar_files(dataset, unpacked):
                 tar.add(path, f"{folder}/{path.name}")
 
 
 def _cifar_files(dataset: str, folder: pathlib.Path) -> Iterator[pathlib.Path]:
     yield from (folder / name for name in CIFAR_RECORDS[dataset])
-    yield from sorted(folder.glob("*.txt"))  # the names of the classes
+    yield from sorted(folder.glob("*.txt"))  # names of the classes

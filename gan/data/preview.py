@@ -1,4 +1,4 @@
-"""A look at a dataset: what it holds in words, and some of it as a picture."""
+"""A first look at a dataset: its summary in words, and a plot of some of its examples."""
 
 import pathlib
 
@@ -6,40 +6,40 @@ import numpy as np
 
 from gan.data.dataset import Dataset, Examples
 from gan.errors import UsageError
+from gan.files import replacing
 
 _ROWS, _COLUMNS = 6, 8
 
 
 def summary(dataset: Dataset, examples: Examples) -> str:
-    """Count, size, classes and range of values, a line each."""
+    """Summarises a dataset in lines of text: count and shape, range of values, classes."""
     values, labels = examples
     counts = np.bincount(labels, minlength=dataset.num_classes)
-    each = " to ".join(dict.fromkeys(f"{count:,}" for count in (counts.min(), counts.max())))
+    class_sizes = dict.fromkeys(f"{count:,}" for count in (counts.min(), counts.max()))
     low, high, mean = values.min(), values.max(), values.mean(dtype=np.float64)
     lines = [
         f"{dataset.name}: {len(labels):,} examples of {' x '.join(map(str, dataset.shape))}",
         f"  {values.dtype}, from {low:.4g} to {high:.4g}, mean {mean:.4g}",
-        f"  {dataset.num_classes} class(es), {each} of each",
+        f"  {dataset.num_classes} class(es), {' to '.join(class_sizes)} of each",
     ]
     return "\n".join(lines)
 
 
 def check_name(path: str) -> None:
-    """Raises UsageError where a preview cannot have this name."""
+    """Raises UsageError for a path that does not end in .png."""
     if pathlib.Path(path).suffix != ".png":
-        raise UsageError(f"--preview={path}: a name in .png is accepted")
+        raise UsageError(f"--preview={path}: a name that ends in .png is accepted")
 
 
 def preview(dataset: Dataset, examples: Examples, path: str) -> None:
-    """Draws the first examples with their labels, or all points coloured by theirs.
+    """Draws the first images with their labels, or all points in colours by label, to a PNG.
 
     Raises:
-      UsageError: where the file cannot be written.
+      UsageError: for points that are not in the plane, or a file that cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    place = pathlib.Path(path)
     figure = Figure(figsize=(1.1 * _COLUMNS, 1.3 * _ROWS), layout="constrained")
     FigureCanvasAgg(figure)
     values, labels = examples
@@ -56,7 +56,7 @@ def preview(dataset: Dataset, examples: Examples, path: str) -> None:
     else:
         raise UsageError(f"--preview: points of {dataset.shape[0]} dimensions cannot be drawn")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(place, dpi=100)
+        with replacing(pathlib.Path(path)) as part:
+            figure.savefig(part, dpi=100, format="png")
     except OSError as error:
         raise UsageError(f"--preview={path} cannot be written: {error.strerror}") from error

@@ -1,7 +1,11 @@
-"""Differentiable two-player games: the adversarial game of two networks, and games with known answers."""
+"""Differentiable two-player games: that of two networks, and small games with a known solution.
+
+A new file is found by itself.
+"""
 
 from gan.games.adversarial import AdversarialGame as AdversarialGame
-from gan.games.dirac import DiracGame as DiracGame
 from gan.games.game import GAMES as GAMES
 from gan.games.game import Game as Game
-from gan.games.quadratic import QuadraticGame as QuadraticGame
+from gan.specs import import_all
+
+import_all(__name__, __path__)

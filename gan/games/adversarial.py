@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gan.data.dataset import Batch
-from gan.games.game import Game, measured
+from gan.games.game import Game, with_metrics
 from gan.losses import Loss
 from gan.players import Gradient, Pair, Params, PlayerState, Role, Variables
 from gan.regularizers import Regularizer
 from gan.sharding import split_batch
 
-_LEAST = 1e-12  # of a derivative that can be divided by
+_LEAST_DIVISOR = 1e-12  # a smaller derivative cannot be divided by
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class AdversarialGame(Game):
 
     Attributes:
       generator: A module, `(latents [B, Z], labels [B] or None, train=) -> [B, *shape]`.
-      discriminator: A module, `(examples [B, *shape], labels [B] or None, train=) -> logits [B]`. If
-        it has a true attribute `samplewise`, no sample's logit may depend on the others.
-      losses: Each player's loss of the real and the fake logits.
+      discriminator: A module, `(examples [B, *shape], labels [B] or None, train=) -> logits [B]`.
+        If it has a true attribute `per_sample`, no sample's logit may depend on the others.
+      losses: Both players' losses, as functions of the real and the fake logits.
       latent_dim: Z; latents are standard normal.
-      shape: Of one example.
+      shape: Shape of one example.
       regularizers: Penalties added to the discriminator's loss.
     """
 
@@ -39,7 +39,7 @@ class AdversarialGame(Game):
     regularizers: tuple[Regularizer, ...] = ()
 
     def init(self, key: jax.Array) -> Pair[tuple[Params, Variables]]:
-        """Initialises both networks."""
+        """Initialises both networks, in training mode."""
         generator_key, discriminator_key = jax.random.split(key)
         labels = jnp.zeros([1], jnp.int32)
         latents = jnp.zeros([1, self.latent_dim])
@@ -54,7 +54,7 @@ class AdversarialGame(Game):
     def loss(
         self, role: Role, players: Pair[PlayerState], batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Variables, dict[str, jax.Array]]]:
-        """One player's loss on a batch, with one fake for each real example, of the same label."""
+        """Computes one player's loss, with a fake example of the same label for each real one."""
         fake, generator_variables = self._generate(players.generator, batch, key)
         (real_logits, fake_logits), variables = self._judge(players.discriminator, batch, fake)
         if role == "generator":
@@ -67,13 +67,15 @@ class AdversarialGame(Game):
     def vector_field(
         self, players: Pair[PlayerState], batch: Batch, key: jax.Array
     ) -> Pair[Gradient]:
-        """Both players' gradients, with one pass back through the discriminator.
+        """Computes both gradients, with one backward pass through the discriminator where possible.
 
-        Where it treats each sample by itself, the derivative of any loss of its logits in a sample is
-        that sample's derivative of its logit, times a number: the generator's is the discriminator's,
-        scaled. Where the latter is zero (hinge beyond its margin), a second pass is made.
+        If no sample's logit depends on the other samples, then the derivative of a loss with
+        respect to a fake example is the derivative of its logit, times the loss's derivative in
+        that logit. The two players' losses differ in this factor alone, so the generator's
+        derivative is the discriminator's, rescaled. Where the discriminator's factor is zero (hinge
+        beyond its margin), there is nothing to rescale and a second pass is made.
         """
-        if not getattr(self.discriminator, "samplewise", False):
+        if not getattr(self.discriminator, "per_sample", False):
             return super().vector_field(players, batch, key)
 
         def generate(params: Params) -> tuple[jax.Array, Variables]:
@@ -85,41 +87,45 @@ class AdversarialGame(Game):
             penalties = self._penalties(point, batch, fake, key)
             return (*logits, sum(penalties.values(), jnp.zeros([]))), (variables, penalties)
 
-        fake, back_to_latents, generator_variables = jax.vjp(
+        fake, generator_vjp, generator_variables = jax.vjp(
             generate, players.generator.params, has_aux=True
         )
-        (real_logits, fake_logits, penalty), back_to_fake, (variables, penalties) = jax.vjp(
+        (real_logits, fake_logits, penalty), discriminator_vjp, (variables, penalties) = jax.vjp(
             judge, players.discriminator.params, fake, has_aux=True
         )
-        loss, (of_real, of_fake) = jax.value_and_grad(self.losses.discriminator, (0, 1))(
+        # A slope is the derivative of a loss with respect to each logit, [B].
+        loss, (real_slope, fake_slope) = jax.value_and_grad(self.losses.discriminator, (0, 1))(
             real_logits, fake_logits
         )
-        generator_loss, wanted = jax.value_and_grad(self.losses.generator, 1)(
+        generator_loss, generator_slope = jax.value_and_grad(self.losses.generator, 1)(
             real_logits, fake_logits
-        )  # [B]
-        value, to_fake = back_to_fake((of_real, of_fake, jnp.ones([])))  # [B, *shape]
+        )
+        value, through_fake = discriminator_vjp((real_slope, fake_slope, jnp.ones([])))
 
-        def again() -> jax.Array:
-            return back_to_fake((jnp.zeros_like(of_real), wanted, jnp.zeros([])))[1]
+        def rescaled() -> jax.Array:
+            ratio = generator_slope / jnp.where(fake_slope == 0, 1, fake_slope)
+            ratio = jnp.where(generator_slope == 0, 0, ratio)
+            return through_fake * ratio.reshape(-1, *(1 for _ in self.shape))
 
-        def scaled() -> jax.Array:
-            scale = jnp.where(wanted == 0, 0, wanted / jnp.where(of_fake == 0, 1, of_fake))
-            return to_fake * scale.reshape(-1, *(1 for _ in self.shape))
+        def second_pass() -> jax.Array:
+            slopes = (jnp.zeros_like(real_slope), generator_slope, jnp.zeros([]))
+            return discriminator_vjp(slopes)[1]
 
-        lost = (jnp.abs(of_fake) < _LEAST) & (wanted != 0)
-        (generator_value,) = back_to_latents(jax.lax.cond(jnp.any(lost), again, scaled))
+        cannot_rescale = (jnp.abs(fake_slope) < _LEAST_DIVISOR) & (generator_slope != 0)
+        wrt_fake = jax.lax.cond(jnp.any(cannot_rescale), second_pass, rescaled)  # [B, *shape]
+        (generator_value,) = generator_vjp(wrt_fake)
         metrics = _means(real_logits, fake_logits) | penalties
         return Pair(
-            generator=measured(
+            generator=with_metrics(
                 "generator", generator_value, generator_loss, generator_variables, {}
             ),
-            discriminator=measured("discriminator", value, loss + penalty, variables, metrics),
+            discriminator=with_metrics("discriminator", value, loss + penalty, variables, metrics),
         )
 
     def _generate(
         self, generator: PlayerState, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, Variables]:
-        """A fake for each real example `[B, *shape]`, and the generator's variables after it."""
+        """Returns a fake example `[B, *shape]` for each real one, and the new variables."""
         latents = jax.random.normal(
             jax.random.split(key)[0], [len(batch.examples), self.latent_dim]
         )
@@ -128,9 +134,9 @@ class AdversarialGame(Game):
     def _judge(
         self, discriminator: PlayerState, batch: Batch, fake: jax.Array
     ) -> tuple[tuple[jax.Array, jax.Array], Variables]:
-        """Logits `[B]` of the real and of the fake examples, and the variables after them."""
+        """Returns logits `[B]` of the real and the fake examples, and the new variables."""
         fake_logits, after_fake = _apply(self.discriminator, discriminator, fake, batch.labels)
-        # Batch statistics of real and fake examples are kept apart: two calls.
+        # Two calls keep the batch statistics of real and fake examples apart.
         then = discriminator.replace(variables=after_fake)  # type: ignore[attr-defined]
         real_logits, variables = _apply(self.discriminator, then, batch.examples, batch.labels)
         return (real_logits, fake_logits), variables
@@ -138,10 +144,10 @@ class AdversarialGame(Game):
     def _penalties(
         self, discriminator: PlayerState, batch: Batch, fake: jax.Array, key: jax.Array
     ) -> dict[str, jax.Array]:
-        """Each regularizer's penalty, by its metric's name."""
+        """Returns each regularizer's penalty, by the name of its metric."""
 
         def critic(examples: jax.Array) -> jax.Array:
-            """Logits [B] as a function of the examples alone."""
+            """Returns the logits `[B]`, as a function of the examples alone."""
             return _apply(self.discriminator, discriminator, examples, batch.labels)[0]
 
         penalty_key = jax.random.split(key)[1]
@@ -153,7 +159,7 @@ class AdversarialGame(Game):
     def sample(
         self, params: Params, variables: Variables, latents: jax.Array, labels: jax.Array | None
     ) -> jax.Array:
-        """Examples `[B, *shape]` from latents `[B, Z]`, with running statistics."""
+        """Generates examples `[B, *shape]` from latents `[B, Z]`, in evaluation mode."""
         return self.generator.apply(  # type: ignore[return-value]
             {"params": params, **variables}, latents, labels, train=False
         )
@@ -168,7 +174,7 @@ def _means(real_logits: jax.Array, fake_logits: jax.Array) -> dict[str, jax.Arra
 
 
 def _split(variables: Any) -> tuple[Params, Variables]:
-    """Flax's variables as parameters and the rest."""
+    """Splits Flax's variables into parameters and the other collections."""
     rest = dict(variables)
     return rest.pop("params"), rest
 
@@ -176,7 +182,7 @@ def _split(variables: Any) -> tuple[Params, Variables]:
 def _apply(
     module: nn.Module, player: PlayerState, inputs: jax.Array, labels: jax.Array | None
 ) -> tuple[jax.Array, Variables]:
-    """A network's output in training, and its variables after it."""
+    """Returns a network's output in training mode, and its new variables."""
     output, variables = module.apply(
         {"params": player.params, **player.variables},
         inputs,

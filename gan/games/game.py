@@ -1,4 +1,4 @@
-"""What a differentiable two-player game is, whatever is played."""
+"""The interface of a differentiable two-player game."""
 
 import abc
 from typing import Any
@@ -13,34 +13,34 @@ from gan.specs import Registry
 class Game(abc.ABC):
     """Two players, each with a loss that depends on the parameters of both.
 
-    A game is played at a point, `players`; it reads their parameters and variables, never their
-    optimizer states.
+    A game is evaluated at a point, `players`, of which it reads parameters and variables, never the
+    states of optimizers.
     """
 
     @abc.abstractmethod
     def init(self, key: jax.Array) -> Pair[tuple[Params, Variables]]:
-        """Each player's first parameters and variables."""
+        """Returns the initial parameters and variables of each player."""
 
     @abc.abstractmethod
     def loss(
         self, role: Role, players: Pair[PlayerState], batch: Any, key: jax.Array
     ) -> tuple[jax.Array, tuple[Variables, dict[str, jax.Array]]]:
-        """One player's loss.
+        """Computes one player's loss.
 
         Args:
-          role: Whose loss.
+          role: The player.
           players: The point.
-          batch: Real examples, for the games that have them.
-          key: For latents and all else that is random; the same key is the same loss.
+          batch: Real examples, for games that have them.
+          key: Random key of the latents and of all else that is random; it determines the loss.
 
         Returns:
-          The scalar loss, the player's own variables after the evaluation, and metrics.
+          The scalar loss, the player's own variables after the evaluation, and metrics by name.
         """
 
     def gradient(
         self, role: Role, players: Pair[PlayerState], batch: Any, key: jax.Array
     ) -> Gradient:
-        """The gradient of one player's own loss in its own parameters."""
+        """Computes the gradient of one player's own loss in its own parameters."""
 
         def own_loss(params: Params) -> tuple[jax.Array, Any]:
             point = players.put(role, players.of(role).replace(params=params))  # type: ignore[attr-defined]
@@ -49,14 +49,14 @@ class Game(abc.ABC):
         (loss, (variables, metrics)), gradient = jax.value_and_grad(own_loss, has_aux=True)(
             players.of(role).params
         )
-        return measured(role, gradient, loss, variables, metrics)
+        return with_metrics(role, gradient, loss, variables, metrics)
 
     def vector_field(
         self, players: Pair[PlayerState], batch: Any, key: jax.Array
     ) -> Pair[Gradient]:
-        """Both players' gradients at the same point, from the same batch and key.
+        """Computes both players' gradients at the same point, from the same batch and key.
 
-        A game may do this faster than one player after the other, if the result is the same to
+        A game may have a faster way than one player after the other, with the same result up to
         rounding.
         """
         return Pair(
@@ -65,17 +65,25 @@ class Game(abc.ABC):
         )
 
 
-def measured(
+def with_metrics(
     role: Role,
     value: Params,
     loss: jax.Array,
     variables: Variables,
     metrics: dict[str, jax.Array],
 ) -> Gradient:
-    """A player's gradient, with its loss and its norm among the metrics."""
+    """Returns a player's gradient, with its norm and the loss added to the metrics.
+
+    Args:
+      role: The player.
+      value: The gradient, shaped like its parameters.
+      loss: Its loss, a scalar.
+      variables: Its variables after the evaluation.
+      metrics: Other metrics, by name.
+    """
     metrics = metrics | {f"loss/{role}": loss, f"grad_norm/{role}": optax.global_norm(value)}
     return Gradient(value=value, loss=loss, variables=variables, metrics=metrics)
 
 
 GAMES: Registry[Game] = Registry("game", Game)
-"""The games that need no data and no networks, by name."""
+"""Games without data and networks, by name."""

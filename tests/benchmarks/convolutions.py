@@ -1,10 +1,11 @@
-"""What the forms of gan/models/layers.py save on a CPU, pass by pass, against XLA's own lowering.
+"""Measures what the convolutions of gan.models.convolutions save on a CPU over XLA's own lowering.
 
 python tests/benchmarks/convolutions.py
 
-Batch 64, float32, inside a loop as in training. The two sides take turns; each figure is the median of
-the rounds (of one, where XLA's own takes over a second), in ms, and beside them stands what a product of matrices with as many operations would take
-at the speed that such products reach in the same run. About 4 minutes on two cores, most of it XLA's
+Each pass is measured by itself, with batch size 64 in float32, inside a loop as in training. The
+sides take turns; each figure is the median of the rounds in ms (of one round where XLA's own takes
+over a second). Beside them stands the time that a matrix product of as many operations would take,
+at the speed of such products in the same run. Takes about 4 minutes on two cores, most of it XLA's
 own gradients of kernels; leave the machine alone meanwhile.
 """
 
@@ -18,13 +19,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan.models import layers
-from gan.models.layers import Geometry
+from gan.models import convolutions
+from gan.models.convolutions import Geometry
 
 BATCH = 64
 STRIDED = ((4, 4), (2, 2), ((1, 1), (1, 1)))
 SAME = ((3, 3), (1, 1), ((1, 1), (1, 1)))
-SHAPES = [  # geometry, C, C'
+SHAPES = [  # geometry, input channels, output channels
     (Geometry((32, 32), *STRIDED), 3, 64),
     (Geometry((16, 16), *STRIDED), 64, 128),
     (Geometry((8, 8), *STRIDED), 128, 256),
@@ -34,7 +35,7 @@ SHAPES = [  # geometry, C, C'
 
 
 def main() -> None:
-    """Flags in, a table out."""
+    """Prints a table with a row for each convolution and pass."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
@@ -54,6 +55,7 @@ def rows(
     product: Callable[[], float],
     rounds: int,
 ) -> list[list[str]]:
+    """Measures the three passes of a convolution, and formats a row of each."""
     keys = jax.random.split(jax.random.key(0), 3)
     x = jax.random.normal(keys[0], [BATCH, *geometry.image, channels])
     y = jax.random.normal(keys[1], [BATCH, *geometry.output, features])
@@ -61,32 +63,37 @@ def rows(
     multiplications = y.size * w.size // features
     (height, width), (h, k) = geometry.image, geometry.kernel
     name = f"{height}x{width}, {channels} to {features}, {h}x{k} / {geometry.stride[0]}"
-    found = []
-    for which, ours, native, arrays in (
-        ("forward", layers.convolve, layers._native, (x, w)),
-        ("to the input", layers.convolve_input, layers._native_input, (y, w)),
-        ("to the kernel", layers.convolve_kernel, layers._native_kernel, (x, y)),
+    formatted = []
+    for pass_name, ours, native, arrays in (
+        ("forward", convolutions.convolve, convolutions._native_convolve, (x, w)),
+        ("to the input", convolutions.input_gradient, convolutions._native_input_gradient, (y, w)),
+        (
+            "to the kernel",
+            convolutions.kernel_gradient,
+            convolutions._native_kernel_gradient,
+            (x, y),
+        ),
     ):
         sides = [timer(partial(f, geometry), *arrays) for f in (native, ours)] + [product]
-        turns = rounds if sides[0]() < 1 else 1  # what takes so long need not be known better
+        turns = rounds if sides[0]() < 1 else 1  # so long a time need not be known better
         times = list(zip(*([side() for side in sides] for _ in range(turns)), strict=True))
         theirs, mine, floor = (statistics.median(side) for side in times)
         floor *= multiplications / 2048**3
         ratio = statistics.median(a / b for a, b in zip(times[0], times[1], strict=True))
-        found.append(
-            [name, which, *(f"{t * 1e3:.1f}" for t in (floor, theirs, mine)), f"{ratio:.1f}"]
+        formatted.append(
+            [name, pass_name, *(f"{t * 1e3:.1f}" for t in (floor, theirs, mine)), f"{ratio:.1f}"]
         )
-    return found
+    return formatted
 
 
 def timer(
     function: Callable[[jax.Array, jax.Array], jax.Array], a: jax.Array, b: jax.Array
 ) -> Callable[[], float]:
-    """How long a call takes, inside a loop whose turns depend on one another."""
+    """Returns a function that measures a call in seconds, in a loop of dependent turns."""
 
     def looped(a: jax.Array, b: jax.Array) -> jax.Array:
         def body(_: int, total: jax.Array) -> jax.Array:
-            return jnp.max(function(a + total * 1e-9, b))  # all of it is needed
+            return jnp.max(function(a + total * 1e-9, b))  # needs all of the result
 
         return lax.fori_loop(0, 2, body, jnp.zeros([]))
 

@@ -1,10 +1,10 @@
-"""What an evaluation costs: of a run, of neighbours, and of Inception's features.
+"""Measures what evaluation costs: of a run, of nearest neighbours, and of Inception's features.
 
 python tests/benchmarks/evaluation.py --workdir RUN
 
-RUN is a run of configs/mnist.py. Each line but the last is of a process of its own, with its time and
-the most memory that it held; in the last, the two programs take turns in one process, with random
-weights. About 8 minutes on two cores; torch is optional.
+RUN is a run of configs/mnist.py. Each line but the last gives the time and the peak memory of a
+process of its own; for the last, the two networks take turns in one process, with random weights.
+Takes about 8 minutes on two cores; torch is optional.
 """
 
 import argparse
@@ -25,26 +25,28 @@ from gan.models.inception import InceptionV3, tf1
 _ROOT = pathlib.Path(__file__).parents[2]
 _NEIGHBOURS = """
 import numpy as np
-from gan.evaluation import neighbour_scores
+from gan.metrics.prdc import prdc
 rng = np.random.default_rng(0)
 real, fake = (rng.standard_normal([10_000, 2_048], np.float32) for _ in range(2))
-print(neighbour_scores(real, fake))
+print(prdc(real, fake))
 """
 _BATCH = 32
 
 
 def main() -> None:
-    """Flags in, a few lines out."""
+    """Prints a line for each cost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workdir", required=True, help="a run of configs/mnist.py")
-    parser.add_argument("--repeats", type=int, default=5, help="of Inception (5)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="turns of each Inception network (5)"
+    )
     flags = parser.parse_args()
     script = str(_ROOT / "scripts" / "evaluate.py")
     run([script, "--workdir", flags.workdir, "--num_images", "1000"])  # fills the cache
     for count in ("10000", "50000"):
         cost = run([script, "--workdir", flags.workdir, "--num_images", count])
         print(f"evaluate.py, {int(count):,} images: {cost}", flush=True)
-    print(f"importing only: {run(['-c', 'import gan.trainers.evaluation'])}")
+    print(f"importing only: {run(['-c', 'import gan.trainers.evaluation.evaluate'])}")
     print(
         f"neighbours of 10,000 x 10,000 in 2,048 features: {run(['-c', _NEIGHBOURS])}", flush=True
     )
@@ -52,7 +54,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> str:
-    """Time and memory of a Python process."""
+    """Runs Python with some arguments, and describes its time and peak memory."""
     begin = time.monotonic()
     with subprocess.Popen(
         [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -65,7 +67,7 @@ def run(arguments: list[str]) -> str:
 
 
 def inception(repeats: int) -> None:
-    """Images a second through the network, resize included, in turns."""
+    """Prints the images per second of each Inception network, resizing included."""
     images = np.random.default_rng(0).integers(0, 256, [_BATCH, 32, 32, 3]).astype(np.uint8)
     network = InceptionV3()
     params = network.init(jax.random.key(0), tf1(images[:1]))
@@ -73,8 +75,8 @@ def inception(repeats: int) -> None:
     sides: dict[str, Callable[[], object]] = {
         "ours": lambda: apply(images).block_until_ready(),
     }
-    if (other := torch_fidelity()) is not None:
-        sides["torch-fidelity's"] = lambda: other(images)
+    if (reference := torch_fidelity()) is not None:
+        sides["torch-fidelity's"] = lambda: reference(images)
     speeds: dict[str, list[float]] = {name: [] for name in sides}
     for repeat in range(repeats + 1):
         for name, side in sides.items():
@@ -88,7 +90,7 @@ def inception(repeats: int) -> None:
 
 
 def torch_fidelity() -> Callable[[np.ndarray], object] | None:
-    """The reference's network, if it is installed."""
+    """Returns torch-fidelity's network, or None where torch is not installed."""
     try:
         import torch
     except ImportError:
@@ -102,11 +104,11 @@ def torch_fidelity() -> Callable[[np.ndarray], object] | None:
     ):
         network = module.FeatureExtractorInceptionV3("inception", ["2048"], "random.pth")
 
-    def see(images: np.ndarray) -> object:
+    def extract(images: np.ndarray) -> object:
         with torch.no_grad():
             return network(torch.tensor(images.transpose(0, 3, 1, 2)))
 
-    return see
+    return extract
 
 
 if __name__ == "__main__":

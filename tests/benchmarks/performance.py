@@ -1,12 +1,12 @@
-"""The table of docs/performance.md: networks of five kinds, each against the same in PyTorch.
+"""Makes the table of docs/performance.md: five networks, each compared with the same in PyTorch.
 
 python tests/benchmarks/performance.py --output performance
 python tests/benchmarks/performance.py --only dcgan28 --rounds 3
 
-About half an hour on two cores, which have to be left alone meanwhile; needs `pip install
-torch==2.13.0`. Each row is one run of scripts/benchmark.py on random images, batch 64, float32, Optimistic
-Adam and an average of the generator's weights. Its figures go to a JSON file in the output folder; the
-table is printed.
+Takes about half an hour on two cores, which must be left alone meanwhile, and needs `pip install
+torch==2.13.0`. Each row is one run of scripts/benchmark.py with random images, batch size 64,
+float32, Optimistic Adam and an average of the generator's weights. Its figures go to a JSON file in
+the output folder; the table is printed.
 """
 
 import argparse
@@ -23,6 +23,7 @@ def dcgan(size: str, width: int, dynamics: str) -> dict[str, str]:
         "dataset": f"noise({size})",
         "generator": f"dcgan({width})",
         "discriminator": f"dcgan({width})",
+        "regularizers": "()",
         "dynamics": dynamics,
     }
 
@@ -35,6 +36,7 @@ ROWS = {
         "dataset": "noise(32)",
         "generator": "resnet",
         "discriminator": "resnet",
+        "regularizers": "()",
         "loss": "hinge",
         "dynamics": "alternating",
     },
@@ -50,16 +52,19 @@ ROWS = {
 
 
 def main() -> None:
-    """Flags in, a table out."""
+    """Measures each row, and prints it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=ROWS, help="one row")
     parser.add_argument("--rounds", default="8", help="turns of each side (8)")
     parser.add_argument("--output", default="performance", type=pathlib.Path, metavar="DIR")
-    parser.add_argument("--step_only", action="store_true", help="without loop and start-up")
+    parser.add_argument(
+        "--step_only", action="store_true", help="leave out the whole loop and the start-up"
+    )
     flags = parser.parse_args()
     flags.output.mkdir(parents=True, exist_ok=True)
     print(
-        "| work | ms a step | images/s | of peak | PyTorch's best, ms | times as fast | a call | loop |"
+        "| work | ms a step | images/s | of peak | PyTorch's best, ms | times as fast "
+        "| a call | loop |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for name in [flags.only] if flags.only else ROWS:
@@ -74,18 +79,19 @@ def main() -> None:
         print(row(name, json.loads(path.read_text())), flush=True)
 
 
-def row(name: str, speed: dict) -> str:
-    torch = min(speed["pytorch_step_seconds"].items(), key=lambda item: item[1]["median"])
-    ratio = speed["ratio_to_best_pytorch_spread"]
+def row(name: str, result: dict) -> str:
+    """Formats the figures of a network as a row of the Markdown table."""
+    torch = min(result["pytorch_step_seconds"].items(), key=lambda item: item[1]["median"])
+    ratio = result["ratio_to_best_pytorch_spread"]
     cells = [
         name,
-        f"{speed['step_seconds']['median'] * 1e3:.1f}",
-        f"{speed['images_per_second']['median']:,.0f}",
-        f"{speed['share_of_peak']['median']:.0%}",
+        f"{result['step_seconds']['median'] * 1e3:.1f}",
+        f"{result['images_per_second']['median']:,.0f}",
+        f"{result['share_of_peak']['median']:.0%}",
         f"{torch[1]['median'] * 1e3:.1f} ({torch[0]})",
         f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})",
-        f"{speed['call_over_single']['median']:.3f}",
-        f"{speed['loop_over_step']['median']:.3f}" if speed["loop_over_step"] else "",
+        f"{result['call_over_single']['median']:.3f}",
+        f"{result['loop_over_step']['median']:.3f}" if result["loop_over_step"] else "",
     ]
     return f"| {' | '.join(cells)} |"
 

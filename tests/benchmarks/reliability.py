@@ -1,9 +1,9 @@
-"""What reliability costs: saving every 100 steps, and looking at every step's numbers.
+"""Measures what reliability costs: saving every 100 steps, and checking that every step is finite.
 
-python tests/benchmarks/reliability.py --data_dir DIR
+python -m tests.benchmarks.reliability --data_dir DIR
 
-MNIST's DCGAN of configs/mnist.py, batch 64. The two sides take turns in one process; each line is a
-median of ratios with the smallest and the largest. About 8 minutes on two cores.
+It trains an unconditional DCGAN on MNIST. The two sides take turns in one process; each line is the
+median of their ratios, with the least and the greatest. Takes about 8 minutes on two cores.
 """
 
 import argparse
@@ -22,75 +22,76 @@ from gan import config
 from gan.config import TrainConfig
 from gan.trainers import train_step
 from gan.trainers.experiment import build
-from gan.trainers.loop import train
+from gan.trainers.train import train
+from tests.benchmarks import PLAIN_MNIST
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
 
 def main() -> None:
-    """Flags in, two lines out."""
+    """Prints a line for each of the two costs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", help="where TFDS prepared MNIST")
+    parser.add_argument("--data_dir", help="the folder in which TFDS prepared MNIST")
     parser.add_argument("--pairs", type=int, default=30)
     flags = parser.parse_args()
-    overrides = {"data_dir": flags.data_dir} if flags.data_dir else {}
+    overrides = PLAIN_MNIST | ({"data_dir": flags.data_dir} if flags.data_dir else {})
     loaded = config.load(_ROOT / "configs" / "mnist.py", overrides)
     with tempfile.TemporaryDirectory() as folder:
-        print(
-            _words("a step with a save every 100, over none", saving(loaded, folder, flags.pairs))
-        )
-    print(_words("a step that is looked at, over one that is not", looking(loaded, flags.pairs)))
+        ratios = saving(loaded, folder, flags.pairs)
+        print(_describe("a step with a save every 100, over one without", ratios))
+    ratios = checking(loaded, flags.pairs)
+    print(_describe("a step that is checked, over one that is not", ratios))
 
 
 def saving(loaded: TrainConfig, folder: str, pairs: int) -> list[float]:
-    """Ratios of the whole loop's time a step, of 100 steps after a save over the 100 that follow.
+    """Computes ratios of the loop's time: 100 steps after a save, over the next 100 without.
 
-    It is one run that logs every 100 steps and saves every 200: the machine has little time to change
-    between the two.
+    Both are of one run, which logs every 100 steps and saves every 200, so that the machine has
+    little time to change in between.
     """
     steps = 200 * (pairs + 1)
-    one = dataclasses.replace(
+    config_of_run = dataclasses.replace(
         loaded, num_steps=steps, log_every_steps=100, checkpoint_every_steps=200,
         sample_every_steps=0, eval_every_steps=0,
     )  # fmt: skip
-    train(one, pathlib.Path(folder) / "run")
+    train(config_of_run, pathlib.Path(folder) / "run")
     lines = (pathlib.Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
     speed = {line["step"]: line["images_per_second"] for line in map(json.loads, lines)}
     return [speed[step + 200] / speed[step + 100] for step in range(200, steps, 200)]
 
 
-def looking(loaded: TrainConfig, pairs: int) -> list[float]:
-    """Ratios of the bare step's time, with and without the search for what is not finite."""
+def checking(loaded: TrainConfig, pairs: int) -> list[float]:
+    """Computes ratios of a bare step's time, with the check that it is finite over without."""
     experiment = build(loaded)
-    data = experiment.feed(experiment.dataset.load()).at(0, 0).data
+    data = experiment.make_loader(experiment.load_examples()).at(0, 0).data
 
-    def compiled(looks: bool) -> tuple[train_step.TrainStep, object]:
-        blind = mock.patch.object(
+    def compiled(checks: bool) -> tuple[train_step.TrainStep, object]:
+        no_check = mock.patch.object(
             train_step, "not_finite", lambda state, metrics: {"none": jax.numpy.zeros([], bool)}
         )
-        with contextlib.nullcontext() if looks else blind:
+        with contextlib.nullcontext() if checks else no_check:
             step = train_step.make_train_step(experiment)
             return step, step(experiment.init_on_mesh(), data, 20).state
 
-    sides = {looks: compiled(looks) for looks in (True, False)}
+    sides = {checks: compiled(checks) for checks in (True, False)}
 
-    def seconds(looks: bool) -> float:
-        step, state = sides[looks]
+    def seconds(checks: bool) -> float:
+        step, state = sides[checks]
         begin = time.perf_counter()
         state = jax.block_until_ready(step(state, data, 60).state)
-        sides[looks] = (step, state)
+        sides[checks] = (step, state)
         return time.perf_counter() - begin
 
     ratios = []
     for pair in range(pairs):
-        times = {looks: seconds(looks) for looks in (True, False)[:: 1 - 2 * (pair % 2)]}
+        times = {checks: seconds(checks) for checks in (True, False)[:: 1 - 2 * (pair % 2)]}
         ratios.append(times[True] / times[False])
     return ratios
 
 
-def _words(what: str, ratios: list[float]) -> str:
-    middle = statistics.median(ratios)
-    return f"{what}: {middle:.3f} ({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)"
+def _describe(name: str, ratios: list[float]) -> str:
+    median = statistics.median(ratios)
+    return f"{name}: {median:.3f} ({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Where the time of a step goes on a CPU, by kind of operation, from JAX's profiler.
+"""Breaks down the time of a step on a CPU by kind of operation, with JAX's profiler.
 
 python -m tests.benchmarks.step_profile --row dcgan32_simultaneous
 
-The time that threads spend in operations of a kind, over the number of cores. XLA does not say when
-Eigen's convolutions run: they are what is left of the step. Half a minute.
+A kind's time is that which all threads spend in it, divided by the number of cores. XLA does not
+report when Eigen's convolutions run: they are part of what remains of the step. Takes half a
+minute.
 """
 
 import argparse
@@ -35,13 +36,13 @@ KINDS = {  # by the name of an operation in the compiled program and where it co
 
 
 def main() -> None:
-    """Flags in, a few lines out."""
+    """Profiles some steps, and prints a line for each kind of operation."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--row", choices=ROWS, default="dcgan32_simultaneous")
     flags = parser.parse_args()
     config = load(ROOT / "configs" / "mnist.py", ROWS[flags.row] | {"mesh": "data(1)"})
     experiment = build(config)
-    data = experiment.feed(experiment.dataset.load()).at(0, 0).data
+    data = experiment.make_loader(experiment.load_examples()).at(0, 0).data
     step = make_train_step(experiment)
     state = step(experiment.init_on_mesh(), data, 1).state
     with jax.set_mesh(step.mesh):

@@ -1,20 +1,15 @@
 """`scripts/benchmark.py` as a user runs it."""
 
+import functools
 import json
-import subprocess
-import sys
 
 import pytest
 
+from tests.benchmarks import benchmark
+from tests.scripts import run_script, run_script_here
 
-def run(root, *args, code=0):
-    done = subprocess.run(
-        [sys.executable, str(root / "scripts" / "benchmark.py"), *map(str, args)],
-        capture_output=True, text=True, timeout=500, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+run = functools.partial(run_script, "benchmark.py")
+run_here = functools.partial(run_script_here, "benchmark.py")
 
 
 SMALL = (
@@ -23,10 +18,12 @@ SMALL = (
 )  # fmt: skip
 
 
-def test_it_prints_and_writes_what_a_config_costs(root, tmp_path):
+def test_it_prints_and_writes_what_a_config_costs(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "_CALL_SECONDS", 0.3)
+    monkeypatch.setattr(benchmark, "_LOOP_SECONDS", 1.0)
     file = tmp_path / "speed.json"
     config = root / "configs" / "digits.py"
-    done = run(root, "--config", config, *SMALL, "--rounds", 1, "--json", file)
+    done = run_here("--config", config, *SMALL, "--rounds", 1, "--json", file)
     for words in ("images a second", "share of that in a step", "command to first step"):
         assert words in done.stdout
     speed = json.loads(file.read_text())
@@ -47,7 +44,7 @@ def test_it_prints_and_writes_what_a_config_costs(root, tmp_path):
     ],
 )
 def test_misuse_is_a_line(root, args, words):
-    done = run(root, "--config", root / "configs" / "digits.py", *args, code=2)
+    done = run_here("--config", root / "configs" / "digits.py", *args, code=2)
     assert words in done.stderr
 
 
@@ -56,7 +53,7 @@ def test_against_pytorch(root, tmp_path):
     pytest.importorskip("torch")
     file = tmp_path / "speed.json"
     done = run(
-        root, "--config", root / "configs" / "digits.py", *SMALL, "--rounds", 1, "--step_only",
+        "--config", root / "configs" / "digits.py", *SMALL, "--rounds", 1, "--step_only",
         "--against", "pytorch", "--json", file,
     )  # fmt: skip
     assert "times as fast as its best" in done.stdout
@@ -64,7 +61,7 @@ def test_against_pytorch(root, tmp_path):
     assert speed["ratio_to_best_pytorch"] > 0
     assert {"eager", "channels_last"} <= set(speed["pytorch_step_seconds"])
     done = run(
-        root, "--config", root / "configs" / "digits.py", "--rounds", 1, "--step_only",
+        "--config", root / "configs" / "digits.py", "--rounds", 1, "--step_only",
         "--against", "pytorch", code=2,
     )  # fmt: skip
     assert "conditional" in done.stderr  # what the twins do not have

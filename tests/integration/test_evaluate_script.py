@@ -1,11 +1,11 @@
-"""`scripts/evaluate.py` as a user runs it, and evaluation on the way."""
+"""`scripts/evaluate.py` as a user runs it, and evaluation during training."""
 
+import dataclasses
+import functools
 import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +13,14 @@ from PIL import Image
 
 from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
-from gan.trainers.loop import train
+from gan.errors import UsageError
+from gan.trainers.evaluation.evaluate import evaluate_run
+from gan.trainers.evaluation.results import read_results
+from gan.trainers.train import train
+from tests.scripts import run_script, run_script_here
+
+run = functools.partial(run_script, "evaluate.py")
+run_here = functools.partial(run_script_here, "evaluate.py")
 
 CONFIG = TrainConfig(
     generator="mlp(16, 1)", discriminator="mlp(16, 1)", batch_size=16, latent_dim=4, num_steps=20,
@@ -47,21 +54,11 @@ def workdir(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "run")
 
 
-def run(root, *args, code=0):
-    done = subprocess.run(
-        [sys.executable, str(root / "scripts" / "evaluate.py"), *map(str, args)],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert code == 1 or "Traceback" not in done.stderr
-    return done
-
-
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_on_the_way_it_is_logged_and_the_best_is_kept(whole):
+def test_during_training_it_is_logged_and_the_best_is_kept(whole):
     scored = {line["step"]: line for line in lines(whole / "metrics.jsonl")}
     assert scored[10]["eval/fid"] > 0
     assert 0 <= scored[20]["eval/recall"] <= 1
@@ -79,7 +76,7 @@ def test_a_failing_evaluation_does_not_end_the_training(cache, tmp_path, monkeyp
     def fail(*args):
         raise MemoryError("no memory for this")
 
-    monkeypatch.setattr("gan.trainers.scoring.kernel_distance", fail)
+    monkeypatch.setattr("gan.metrics.kid.kernel_inception_distance", fail)
     state = train(CONFIG, tmp_path)
     assert int(state.step) == 20
     failed = [
@@ -89,15 +86,60 @@ def test_a_failing_evaluation_does_not_end_the_training(cache, tmp_path, monkeyp
     assert "MemoryError: no memory for this" in failed[0]["message"]
 
 
-def test_a_table_with_its_protocol(root, workdir):
-    out = run(root, "--workdir", workdir, "--num_images", 100).stdout
+def test_a_new_metric_is_measured_during_training(cache, tmp_path, monkeypatch):
+    """One class; nothing else is told of it."""
+    from gan.metrics import METRICS, Metric, Need, Score
+
+    monkeypatch.setattr(METRICS, "_makers", dict(METRICS._makers))
+
+    @METRICS.register("brightness")
+    class Brightness(Metric):
+        needs = Need.VECTORS
+        scores = (Score("brightness", higher_is_better=True),)
+
+        def compute(self, real, fake):
+            return {"brightness": float(fake.vectors.mean())}
+
+    config = dataclasses.replace(
+        CONFIG, eval_features="pixels", keep_checkpoints=("best('eval/brightness')",)
+    )
+    train(config, tmp_path)
+    values = {line["step"]: line["eval/brightness"] for line in lines(tmp_path / "metrics.jsonl")}
+    best = max(values, key=values.get)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert set(checkpoints.all_steps()) == {best, 20}
+    evaluate_run(tmp_path, num_images=60, features="pixels", metrics=["brightness"])
+    assert list(read_results(tmp_path)[-1].scores) == ["brightness"]
+
+
+def test_the_best_step_is_by_the_first_metric_that_there_is():
+    from gan.checkpoints import Manifest
+    from gan.trainers.evaluation.evaluate import _best_step
+
+    def saved(step, **metrics):
+        named = {f"eval/{name}": value for name, value in metrics.items()}
+        return Manifest(step, {}, named, True, "", {})
+
+    by_fid = [saved(1, fid=3.0, kid=1.0), saved(2, fid=2.0, kid=2.0), saved(3)]
+    assert _best_step(by_fid, "run") == 2
+    assert _best_step([saved(1, fid=2.0), saved(2, fid=2.0)], "run") == 2  # the latest of equals
+    more_is_better = [saved(1, inception_score=3.0), saved(2, inception_score=2.0)]
+    assert _best_step(more_is_better, "run") == 1
+    points = [saved(1, kl_to_uniform=1.0, modes_covered=8.0), saved(2, kl_to_uniform=0.5)]
+    assert _best_step(points, "run") == 2
+    with pytest.raises(UsageError, match="no checkpoint in run was scored in training"):
+        _best_step([saved(1)], "run")
+
+
+def test_a_table_with_its_protocol(workdir):
+    out = run("--workdir", workdir, "--num_images", 100).stdout
     head, row, *rest = out.splitlines()
     assert head.split()[:4] == ["step", "weights", "fid", "kid"]
     assert row.split()[:2] == ["20", "ema"]
     assert re.search(
         r"\nprotocol [0-9a-f]{8}: classifier [0-9a-f]{8}, resize none; 100 images", out
     )
-    # What was measured on the way is another protocol: marked, and it is said in what.
+    # What was measured during training is another protocol: marked, with the difference.
     marked = [line for line in rest if line.split()[:2] in (["10", "ema"], ["20", "ema"])]
     assert len(marked) == 2
     assert all(line.rstrip().endswith("*") for line in marked)
@@ -107,11 +149,11 @@ def test_a_table_with_its_protocol(root, workdir):
     assert list(workdir.glob("events.out.tfevents*"))
 
 
-def test_steps_and_weights(root, workdir):
-    out = run(root, "--workdir", workdir, "--num_images", 60, "--steps", "best", "--metrics", "fid")
+def test_steps_and_weights(workdir):
+    out = run_here("--workdir", workdir, "--num_images", 60, "--steps", "best", "--metrics", "fid")
     head = out.stdout.splitlines()[0]
     assert head.split() == ["step", "weights", "fid"]
-    run(root, "--workdir", workdir, "--num_images", 60, "--steps", "all", "--weights", "raw")
+    run_here("--workdir", workdir, "--num_images", 60, "--steps", "all", "--weights", "raw")
     raw = [
         line for line in lines(workdir / "evaluations.jsonl") if line["subject"]["weights"] == "raw"
     ]
@@ -119,54 +161,54 @@ def test_steps_and_weights(root, workdir):
         assert [line["subject"]["step"] for line in raw] == checkpoints.all_steps()
 
 
-def test_a_damaged_checkpoint_is_passed_over(root, workdir):
+def test_a_damaged_checkpoint_is_passed_over(workdir):
     with Checkpoints(workdir) as checkpoints:
         (first, *_) = checkpoints.all_steps()
         shutil.copytree(workdir / "checkpoints" / str(first), workdir / "checkpoints" / "15")
-    done = run(root, "--workdir", workdir, "--num_images", 60, "--steps", "all", "--metrics", "fid")
+    done = run_here("--workdir", workdir, "--num_images", 60, "--steps", "all", "--metrics", "fid")
     assert "checkpoint 15 is passed over, it cannot be trusted" in done.stderr
     assert "\n  15  " not in done.stdout
 
 
-def test_the_order_of_images_does_not_matter(root, cache, tmp_path):
+def test_the_order_of_images_does_not_matter(cache, tmp_path):
     from gan.data import DATASETS
 
     examples, labels = DATASETS.build("digits").load()
     np.savez(tmp_path / "sorted.npz", images=examples[np.argsort(labels, kind="stable")])
-    out = run(root, "--images", tmp_path / "sorted.npz", "--dataset", "digits", "--metrics", "is")
+    out = run_here("--images", tmp_path / "sorted.npz", "--dataset", "digits", "--metrics", "is")
     assert float(out.stdout.splitlines()[1].split()[1]) > 9
 
 
 def test_the_real_images_are_not_compared_with_the_very_same(cache, monkeypatch):
-    """Where only the first are looked at, scored against themselves they are others."""
-    from gan.trainers import scoring
-    from gan.trainers.evaluation import evaluate_images
+    """Where only the first ones are compared, the samples are other ones than the real images."""
+    from gan.metrics import summary
+    from gan.trainers.evaluation.evaluate import evaluate_images
 
-    monkeypatch.setattr(scoring, "_KEPT", 300)
+    monkeypatch.setattr(summary, "NUM_VECTORS", 300)
     scores = evaluate_images("digits", "digits", metrics=("prdc",)).scores
     assert 0.5 < scores["precision"] < 1
 
 
-def test_where_every_checkpoint_is_damaged(root, workdir):
+def test_where_every_checkpoint_is_damaged(workdir):
     for path in workdir.glob("checkpoints/*/manifest.json"):
         path.write_text("{")
     for steps in ("all", "best", "latest"):
-        done = run(root, "--workdir", workdir, "--steps", steps, code=1)
+        done = run_here("--workdir", workdir, "--steps", steps, code=1)
         assert "can be trusted" in done.stderr.splitlines()[-1]
 
 
-def test_points_are_scored_against_their_mixture(root, tmp_path):
+def test_points_are_scored_against_their_mixture(tmp_path):
     config = TrainConfig(
         dataset="gaussians", generator="mlp(8, 1)", discriminator="mlp(8, 1)", batch_size=8,
         latent_dim=4, num_steps=10, sample_every_steps=0,
     )  # fmt: skip
     train(config, tmp_path / "run")
-    out = run(root, "--workdir", tmp_path / "run", "--num_images", 1_000).stdout
+    out = run_here("--workdir", tmp_path / "run", "--num_images", 1_000).stdout
     assert out.split()[:5] == ["step", "weights", "modes_covered", "high_quality", "kl_to_uniform"]
     assert "1,000 points against gaussians" in out
 
 
-def test_anybodys_images(root, cache, tmp_path):
+def test_anybodys_images(cache, tmp_path):
     from gan.data import DATASETS
 
     examples = DATASETS.build("digits").load().examples[:200]
@@ -175,11 +217,11 @@ def test_anybodys_images(root, cache, tmp_path):
     for i, image in enumerate(examples):
         Image.fromarray(image[..., 0]).save(tmp_path / "folder" / f"{i:03d}.png")
     rows = [
-        run(root, "--images", tmp_path / name, "--dataset", "digits").stdout.splitlines()[1].split()
+        run_here("--images", tmp_path / name, "--dataset", "digits").stdout.splitlines()[1].split()
         for name in ("images.npz", "folder")
     ]
     np.testing.assert_allclose(float(rows[0][1]), float(rows[1][1]), atol=2e-3)  # the FID
-    out = run(root, "--images", "digits", "--dataset", "digits", "--metrics", "fid,prdc").stdout
+    out = run_here("--images", "digits", "--dataset", "digits", "--metrics", "fid,prdc").stdout
     name, *scores = out.splitlines()[1].split()
     assert name == "digits"
     # In another order, two equal distances may come out unequal.
@@ -193,6 +235,7 @@ def test_anybodys_images(root, cache, tmp_path):
         (["--workdir", "{tmp}"], "no checkpoint is saved there yet"),
         (["--workdir", "{run}", "--steps", "15"], "all, best, latest, or one of"),
         (["--workdir", "{run}", "--metrics", "fld"], "unknown metric 'fld'; did you mean 'fid'"),
+        (["--workdir", "{run}", "--features", "pixels", "--metrics", "is"], "needs class logits"),
         (["--workdir", "{run}", "--features", "clasifier"], "did you mean 'classifier'"),
         (["--workdir", "{run}", "--num_images", "3"], "at least 20 samples can be scored, given 3"),
         (["--workdir", "{run}", "--weights", "rae"], "this run has ema, raw"),
@@ -200,7 +243,7 @@ def test_anybodys_images(root, cache, tmp_path):
         (["--images", "{tmp}/other.npz"], "--images needs --dataset"),
         (["--images", "{tmp}/other.npz", "--dataset", "digits"], "images are uint8 9 x 9 x 1"),
         (["--images", "{tmp}/nan.npz", "--dataset", "digits"], "images are float64"),
-        (["--images", "{tmp}/empty.npz", "--dataset", "digits"], "empty.npz is no .npz"),
+        (["--images", "{tmp}/empty.npz", "--dataset", "digits"], "empty.npz is not an .npz"),
         (["--images", "{tmp}/array.npy", "--dataset", "digits"], "a .zip or an .npz is accepted"),
         (["--images", "nowhere", "--dataset", "digits"], "--images=nowhere: unknown dataset"),
         (["--images", "digits", "--dataset", "digits", "--seed", "3"], "--seed does not go with"),
@@ -210,16 +253,16 @@ def test_anybodys_images(root, cache, tmp_path):
         ([], "one of the arguments --workdir --images is required"),
     ],
 )
-def test_misuse(root, cache, whole, tmp_path, args, words):
+def test_misuse(cache, whole, tmp_path, args, words):
     np.savez(tmp_path / "other.npz", images=np.zeros([50, 9, 9], np.uint8))
     np.savez(tmp_path / "nan.npz", images=np.full([50, 8, 8], np.nan))
     (tmp_path / "empty.npz").touch()
     np.save(tmp_path / "array.npy", np.zeros([50, 8, 8], np.uint8))
     args = [arg.format(tmp=tmp_path, run=whole) for arg in args]
-    assert words in run(root, *args, code=2).stderr.strip().splitlines()[-1]
+    assert words in run_here(*args, code=2).stderr.strip().splitlines()[-1]
 
 
-def test_samples_that_are_not_finite(root, workdir, monkeypatch):
+def test_samples_that_are_not_finite(workdir, monkeypatch):
     """As after a run that was let go on."""
     import jax
 
@@ -230,7 +273,7 @@ def test_samples_that_are_not_finite(root, workdir, monkeypatch):
 
         experiment = build(from_mapping(manifest.config))
         state = checkpoints.restore(manifest, experiment.state_target())
-        spoilt = state.replace(averages=jax.tree.map(lambda leaf: leaf + np.nan, state.averages))
-        checkpoints.save(21, spoilt, manifest.config, {})
-    done = run(root, "--workdir", workdir, "--num_images", 60, "--steps", "21", code=1)
+        nan_averages = jax.tree.map(lambda leaf: leaf + np.nan, state.averages)
+        checkpoints.save(21, state.replace(averages=nan_averages), manifest.config, {})
+    done = run_here("--workdir", workdir, "--num_images", 60, "--steps", "21", code=1)
     assert "samples of step 20 have values that are not finite" in done.stderr.splitlines()[-1]

@@ -1,30 +1,23 @@
 """`scripts/games.py` as a user runs it."""
 
 import csv
+import functools
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.scripts import run_script, run_script_here
 
-def run(root, *args, code=0):
-    done = subprocess.run(
-        [sys.executable, str(root / "scripts" / "games.py"), *map(str, args)],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+run = functools.partial(run_script, "games.py")
+run_here = functools.partial(run_script_here, "games.py")
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory, request):
+def played(tmp_path_factory):
     output = tmp_path_factory.mktemp("games")
-    root = request.config.rootpath
-    return output, run(root, "--output", output).stdout
+    return output, run("--output", output).stdout
 
 
 def table(text, game):
@@ -69,9 +62,9 @@ def test_pictures_and_points_are_there(played):
         np.testing.assert_allclose(float(first["distance"]), np.sqrt(2))
 
 
-def test_any_game_and_any_way_to_play(root, tmp_path):
+def test_any_game_and_any_way_to_play(tmp_path):
     done = run(
-        root, "--game", "quadratic((0.1, 0.2), (1.0, 0.5))", "--num_steps", 3_000,
+        "--game", "quadratic((0.1, 0.2), (1.0, 0.5))", "--num_steps", 3_000,
         "--play", "past_extragradient; sgd(0.2)", "--play", "consensus(0.5); sgd(0.1)",
         "--play", "simultaneous; rmsprop(0.01)", "--output", tmp_path,
     )  # fmt: skip
@@ -87,23 +80,23 @@ def test_any_game_and_any_way_to_play(root, tmp_path):
     [
         (["--game", "bilnear"], ["unknown game 'bilnear'", "'bilinear'"]),
         (["--game", "dirac(loss='hing')"], ["'hinge'"]),
-        (["--game", "dirac(r1=-1.0)"], ["r1 must be 0 or more"]),
+        (["--game", "dirac(r1=-1.0)"], ["r1 must be at least 0"]),
         (["--play", "extragradient"], ["'DYNAMICS; OPTIMIZER' is accepted"]),
         (["--play", "lookahead(alpha=2.0); sgd(0.1)"], ["alpha must be in [0, 1], given 2.0"]),
         (["--play", "alternating(0); sgd(0.1)"], ["discriminator_steps must be at least 1"]),
-        (["--play", "simultaneous; optimistic_sgd(0.1, -1.0)"], ["strength must be 0 or more"]),
+        (["--play", "simultaneous; optimistic_sgd(0.1, -1.0)"], ["strength must be at least 0"]),
         (["--num_steps", "1"], ["at least 10"]),
         (["--output", "{file}"], ["cannot be written"]),
     ],
 )
-def test_misuse_is_one_line_and_exit_code_2(root, tmp_path, args, words):
+def test_misuse_is_one_line_and_exit_code_2(tmp_path, args, words):
     (tmp_path / "file").write_text("")
     output = ["--output", tmp_path / "new"] if "--output" not in args else []
     args = [arg.replace("{file}", str(tmp_path / "file")) for arg in args]
     done = (
-        run(root, *args, *output, "--num_steps", "20", code=2)
+        run_here(*args, *output, "--num_steps", "20", code=2)
         if "--num_steps" not in args
-        else (run(root, *args, *output, code=2))
+        else (run_here(*args, *output, code=2))
     )
     last = done.stderr.strip().splitlines()[-1]
     for word in words:

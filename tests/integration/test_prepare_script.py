@@ -1,5 +1,6 @@
 """`scripts/prepare_data.py` as a user runs it."""
 
+import functools
 import pathlib
 import signal
 import subprocess
@@ -8,16 +9,12 @@ import sys
 import pytest
 from PIL import Image
 
+from tests.scripts import run_script, run_script_here
+
+run = functools.partial(run_script, "prepare_data.py")
+run_here = functools.partial(run_script_here, "prepare_data.py")
+
 MNIST = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "mnist"
-
-
-def run(root, *args, code=0):
-    done = subprocess.run(
-        [sys.executable, str(root / "scripts" / "prepare_data.py"), *map(str, args)],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    return done
 
 
 @pytest.mark.parametrize(
@@ -27,8 +24,8 @@ def run(root, *args, code=0):
         ("gaussians", ["examples of 2", "float32", "8 class(es)"]),
     ],
 )
-def test_a_look_at_the_data(root, tmp_path, spec, words):
-    done = run(root, "--dataset", spec, "--preview", tmp_path / "new" / "look.png")
+def test_a_look_at_the_data(tmp_path, spec, words):
+    done = run_here("--dataset", spec, "--preview", tmp_path / "new" / "look.png")
     for word in words:
         assert word in done.stdout
     with Image.open(tmp_path / "new" / "look.png") as picture:
@@ -40,14 +37,14 @@ def test_a_look_at_the_data(root, tmp_path, spec, words):
     [
         (["--dataset", "digts"], "did you mean 'digits'"),
         (["--dataset", "digits", "--raw_dir", "x"], "digits needs no preparation"),
-        (["--dataset", "digits", "--preview", "x.jpg"], "a name in .png is accepted"),
+        (["--dataset", "digits", "--preview", "x.jpg"], "a name that ends in .png is accepted"),
         (["--dataset", "mnist", "--data_dir", "{new}", "--raw_dir", "{new}"], "does not exist"),
         ([], "--dataset"),
     ],
 )
-def test_misuse(root, tmp_path, args, words):
+def test_misuse(tmp_path, args, words):
     args = [arg.format(new=tmp_path / "new") for arg in args]
-    assert words in run(root, *args, code=2).stderr.strip().splitlines()[-1]
+    assert words in run_here(*args, code=2).stderr.strip().splitlines()[-1]
     assert not (tmp_path / "new").exists()
 
 

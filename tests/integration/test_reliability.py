@@ -205,7 +205,7 @@ def test_a_full_disk(start, tmp_path, undisturbed):
     # TensorStore may print one of its own, of an event loop that was closed on it.
     training = start(keep, workdir=workdir, wrap=wrap)
     training.end(1, quiet=False)
-    assert "No space left on device; the newest that holds is" in training.text
+    assert "No space left on device; the newest valid one is" in training.text
     left = pathlib.Path(f"{workdir}.left")
     saved = newest(left)
     assert saved.step >= 20
@@ -225,7 +225,7 @@ def test_a_quota_that_a_save_exceeds(start, tmp_path, undisturbed):
 resource.setrlimit(resource.RLIMIT_FSIZE, ({largest // 2}, {largest // 2}))
 os.execv(sys.argv[1], sys.argv[1:])"""
     last = start(wrap=[sys.executable, "-c", limit]).end(1)
-    assert "60 cannot be saved: File too large; the newest that holds is 40" in last
+    assert "60 cannot be saved: File too large; the newest valid one is 40" in last
     start().end(0)
     same_end(tmp_path / "run", undisturbed)
 

@@ -1,15 +1,13 @@
 """`scripts/train.py` as a user runs it."""
 
 import json
-import os
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.scripts import run_script, run_script_here
 
 SMALL = """from ml_collections import ConfigDict
 
@@ -23,17 +21,6 @@ def get_config():
 """
 
 
-def run(root, script, *args, devices=1, code=0):
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
-    done = subprocess.run(
-        [sys.executable, str(root / "scripts" / script), *map(str, args)],
-        capture_output=True, text=True, env=environment, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     path = tmp_path_factory.mktemp("config") / "small.py"
@@ -44,9 +31,8 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(small, tmp_path_factory):
     """A run of 12 steps, in one go."""
-    root = pathlib.Path(__file__).parents[2]
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    return workdir, run(root, "train.py", "--config", small, "--workdir", workdir)
+    return workdir, run_script("train.py", "--config", small, "--workdir", workdir)
 
 
 def checkpoint(workdir, step):
@@ -90,13 +76,13 @@ def test_tensorboard_has_losses_and_samples(finished):
     assert {"loss/generator", "loss/discriminator", "samples"} <= set(events.Tags()["tensors"])
 
 
-def test_twice_six_steps_are_twelve_bit_by_bit(root, small, finished, tmp_path):
+def test_twice_six_steps_are_twelve_bit_by_bit(small, finished, tmp_path):
     import jax
 
     workdir = tmp_path / "halves"
     for steps in (6, 12):
         args = ("--config", small, "--workdir", workdir, f"--config.num_steps={steps}")
-        done = run(root, "train.py", *args)
+        done = run_script("train.py", *args)
     assert "resuming" in done.stderr
     assert "at step 6" in done.stderr
     whole, halves = checkpoint(finished[0], 12), checkpoint(workdir, 12)
@@ -104,68 +90,73 @@ def test_twice_six_steps_are_twelve_bit_by_bit(root, small, finished, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, whole, halves)
 
 
-def test_typed_again_it_says_that_it_is_complete(root, small, finished):
+def test_typed_again_it_says_that_it_is_complete(small, finished):
     before = (finished[0] / "metrics.jsonl").read_text()
-    done = run(root, "train.py", "--config", small, "--workdir", finished[0])
+    done = run_script_here("train.py", "--config", small, "--workdir", finished[0])
     assert "is complete: 12 of 12 steps" in done.stderr
     assert (finished[0] / "metrics.jsonl").read_text() == before
 
 
-def test_another_config_is_refused_with_the_difference(root, small, finished):
+def test_another_config_is_refused_with_the_difference(small, finished):
     args = ("--config", small, "--workdir", finished[0], "--config.loss=hinge")
-    done = run(root, "train.py", *args, code=2)
+    done = run_script_here("train.py", *args, code=2)
     assert "loss was 'non_saturating' and is now 'hinge'" in done.stderr
     assert json.loads((finished[0] / "config.json").read_text())["loss"] == "non_saturating"
 
 
-def test_a_damaged_config_costs_nothing_where_a_checkpoint_has_it(root, small, finished, tmp_path):
+def test_a_damaged_config_costs_nothing_where_a_checkpoint_has_it(small, finished, tmp_path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     (workdir / "config.json").write_text('{"seed": ')
     args = ("--config", small, "--workdir", workdir)
-    assert "is complete" in run(root, "train.py", *args).stderr
-    assert "at step 12" in run(root, "sample.py", "--workdir", workdir,
+    assert "is complete" in run_script_here("train.py", *args).stderr
+    assert "at step 12" in run_script_here("sample.py", "--workdir", workdir,
                                "--output", tmp_path / "a.png").stdout  # fmt: skip
-    done = run(root, "train.py", *args, "--config.loss=hinge", code=2)
+    done = run_script_here("train.py", *args, "--config.loss=hinge", code=2)
     assert "loss was 'non_saturating'" in done.stderr
     for manifest in workdir.glob("checkpoints/*/manifest.json"):
         manifest.unlink()
-    done = run(root, "train.py", *args, code=2)
+    done = run_script_here("train.py", *args, code=2)
     assert "config.json is not a config" in done.stderr.splitlines()[-1]
 
 
-def test_another_optimizer_from_the_command_line_and_from_a_file(root, small, tmp_path):
+def test_another_optimizer_from_the_command_line_and_from_a_file(small, tmp_path):
     args = ("--config", small, "--config.num_steps", "2")
-    run(root, "train.py", *args, "--workdir", tmp_path / "a",
+    run_script_here("train.py", *args, "--workdir", tmp_path / "a",
         "--config.generator_optimizer=adam(1e-4)")  # fmt: skip
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     assert config["generator_optimizer"] == "adam(1e-4)"
     other = tmp_path / "other.py"
     other.write_text(SMALL.replace('"seed": 5', '"generator_optimizer": "rmsprop(1e-4)"'))
-    run(root, "train.py", "--config", other, "--workdir", tmp_path / "b", "--config.num_steps=2")
+    run_script_here(
+        "train.py", "--config", other, "--workdir", tmp_path / "b", "--config.num_steps=2"
+    )
 
 
-def test_eight_devices(root, small, tmp_path):
-    done = run(root, "train.py", "--config", small, "--workdir", tmp_path, devices=8)
+def test_eight_devices(small, tmp_path):
+    done = run_script("train.py", "--config", small, "--workdir", tmp_path, devices=8)
     assert "on 8 cpu device(s)" in done.stderr
 
 
-def test_samples_are_the_same_for_a_seed_and_in_every_format(root, finished, tmp_path):
+def test_samples_are_the_same_for_a_seed_and_in_every_format(finished, tmp_path):
     outputs = [tmp_path / name for name in ("a.npy", "b.npz", "c.png", "d.npy")]
     for output, seed in zip(outputs, (0, 0, 0, 1), strict=True):
-        run(root, "sample.py", "--workdir", finished[0], "--output", output,
-            "--num_images", "9", "--seed", seed)  # fmt: skip
+        sample = run_script if output is outputs[0] else run_script_here
+        sample("sample.py", "--workdir", finished[0], "--output", output,
+               "--num_images", "9", "--seed", seed)  # fmt: skip
     images, archive = np.load(outputs[0]), np.load(outputs[1])
     assert (images.shape, images.dtype) == ((9, 8, 8, 1), np.uint8)
     np.testing.assert_array_equal(images, archive["images"])
     assert archive["labels"].shape == (9,)
     assert width(outputs[2]) > 400
     assert (np.load(outputs[3]) != images).any()
-    run(root, "sample.py", "--workdir", finished[0], "--output", outputs[3], "--num_images", 300)
+    run_script_here(
+        "sample.py", "--workdir", finished[0], "--output", outputs[3], "--num_images", 300
+    )
     np.testing.assert_allclose(np.load(outputs[3])[:9].astype(int), images, atol=1)
 
 
-def test_list_names_everything_with_its_defaults(root):
-    out = run(root, "train.py", "--list").stdout
+def test_list_names_everything_with_its_defaults():
+    out = run_script_here("train.py", "--list").stdout
     for line in (
         "  digits",
         "  gaussians(modes=8, layout='ring', std=None)",
@@ -175,7 +166,8 @@ def test_list_names_everything_with_its_defaults(root):
         "  alternating(discriminator_steps=1)",
         "  ema(decay=0.999, start_step=0)",
     ):
-        assert line in out.splitlines()
+        assert line in [shown.partition("  [")[0] for shown in out.splitlines()]
+    assert "  alternating(discriminator_steps=1)  [discriminator_steps at least 1]" in out
 
 
 @pytest.mark.parametrize(
@@ -191,7 +183,7 @@ def test_list_names_everything_with_its_defaults(root):
          ["'wdth'", "'width'"]),
         (["--config", "{small}", "--workdir", "{new}", "--config.batch_size=many"],
          ["batch_size must be int", "'many'"]),
-        (["--config", "{small}", "--workdir", "{new}", "--config.mesh=data(2)"], ["1 to 1"]),
+        (["--config", "{small}", "--workdir", "{new}", "--config.mesh=data(9)"], ["1 to 8"]),
         (["--config", "{small}", "--workdir", "{new}", "--config.dataset=gaussians"],
          ["generator = 'dcgan(4)'", "example here is 2"]),
         (["--config", "{small}", "--workdir", "{new}", "--config.dataset=mnist",
@@ -199,11 +191,11 @@ def test_list_names_everything_with_its_defaults(root):
         (["--config", "{small}", "--workdir", "{small}/under"], ["cannot be written"]),
     ],
 )  # fmt: skip
-def test_misuse_is_one_line_exit_code_2_and_nothing_written(root, small, tmp_path, args, words):
+def test_misuse_is_one_line_exit_code_2_and_nothing_written(small, tmp_path, args, words):
     new, empty = tmp_path / "new", tmp_path / "empty"
     empty.mkdir()
     args = [arg.format(small=small, new=new, empty=empty) for arg in args]
-    done = run(root, "train.py", *args, code=2)
+    done = run_script_here("train.py", *args, code=2)
     last = done.stderr.strip().splitlines()[-1]
     assert "error: " in last
     for word in words:
@@ -222,19 +214,19 @@ def test_misuse_is_one_line_exit_code_2_and_nothing_written(root, small, tmp_pat
         (["--workdir", "{run}", "--weights", "slow"], ["this run has ema, raw"]),
     ],
 )
-def test_sampling_misuse(root, finished, tmp_path, args, words):
+def test_sampling_misuse(finished, tmp_path, args, words):
     args = [arg.format(new=tmp_path / "new", run=finished[0]) for arg in args]
-    done = run(root, "sample.py", *args, code=2)
+    done = run_script_here("sample.py", *args, code=2)
     for word in words:
         assert word in done.stderr.strip().splitlines()[-1]
 
 
-def test_what_was_compiled_is_kept(root, small, tmp_path, monkeypatch):
+def test_what_was_compiled_is_kept(small, tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("GAN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    run(root, "train.py", "--config", small, "--workdir", tmp_path / "run")
+    run_script("train.py", "--config", small, "--workdir", tmp_path / "run")
     kept = {path.name for path in (tmp_path / "cache" / "compiled").rglob("*-cache")}
     assert any(name.startswith("jit_steps") for name in kept)
-    run(root, "train.py", "--config", small, "--workdir", tmp_path / "again")
+    run_script("train.py", "--config", small, "--workdir", tmp_path / "again")
     assert {path.name for path in (tmp_path / "cache" / "compiled").rglob("*-cache")} == kept

@@ -1,4 +1,4 @@
-"""Whole trainings, whose result is looked at."""
+"""Whole trainings, whose result is examined."""
 
 import json
 import pathlib
@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from gan import config
-from gan.evaluation import Moments, frechet_distance
+from gan.metrics.fid import frechet_distance
+from gan.metrics.summary import Moments
 from gan.trainers.experiment import build
-from gan.trainers.loop import train
-from gan.trainers.sampling import make_sampler
+from gan.trainers.sampling import choose_weights, make_sampler
+from gan.trainers.train import train
 
 
 def load(root: pathlib.Path, name: str, **overrides: str) -> config.TrainConfig:
@@ -34,7 +35,7 @@ def test_digits_come_close_to_the_real_ones_class_by_class(root, tmp_path):
     loaded = load(root, "digits", num_steps="4000")
     state = train(loaded, tmp_path)
     experiment = build(loaded)
-    images, labels = make_sampler(experiment)(state, 1_000, 0)
+    images, labels = make_sampler(experiment)(choose_weights(experiment, state, None)[1], 1_000, 0)
     real, real_labels = experiment.dataset.load()
     flat, real_flat = (x.reshape(len(x), -1) / 255 for x in (images, real))
     reader = linear_model.LogisticRegression(max_iter=2_000).fit(real_flat, real_labels)

@@ -1,1 +1,1 @@
-"""Networks and training steps of ours, written the usual way in PyTorch, to compare with."""
+"""Our networks and training steps, written the usual way in PyTorch, for comparison."""

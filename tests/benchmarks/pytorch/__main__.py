@@ -1,4 +1,4 @@
-"""A worker that times training steps of PyTorch: `python -m tests.benchmarks.pytorch`.
+"""A process that measures training steps of PyTorch: `python -m tests.benchmarks.pytorch`.
 
 It answers each JSON line of its input with one of its output:
 
@@ -6,14 +6,13 @@ It answers each JSON line of its input with one of its output:
         {"device": "cpu", "version": "2.13.0", "threads": 2, "variants": ["eager", ...],
          "left_out": {"compile": "why"}}
         or {"error": "..."}, and exit code 2
-    {"variant": "eager", "steps": 3}    after a few more at a variant's first use
+    {"variant": "eager", "steps": 3}    with a warm-up before, at a variant's first use
         {"seconds": 0.41}
-    {"memory": true}    the most since the start, of all variants so far
+    {"memory": true}    the peak since the start, with all variants so far
         {"peak_memory_bytes": 123}
 
-What fails after the first line is answered with an "error" too, and the worker goes on.
-
-The first line may also have "dtype" ("float32" or "bfloat16"), and "variants", the only ones to offer.
+A failure after the first line is answered with an "error" too, and the process goes on. The first
+line may also have "dtype" ("float32" or "bfloat16") and "variants", which limits those on offer.
 """
 
 import ctypes
@@ -30,12 +29,12 @@ from gan.config import from_mapping
 from gan.errors import UsageError
 from tests.benchmarks.pytorch.training import Training
 
-WARMUP = {"cpu": 2, "cuda": 10}  # a GPU also chooses its kernels and captures its graphs
+WARMUP = {"cpu": 2, "cuda": 10}  # a GPU also chooses kernels and captures graphs
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # of mallopt
 
 
 class Worker:
-    """Variants of one config, each made and warmed up once."""
+    """The variants of one config, each built and warmed up once."""
 
     def __init__(self, values: dict[str, Any]):
         self.gpu = torch.cuda.is_available()
@@ -51,7 +50,7 @@ class Worker:
         if self.gpu:
             torch.backends.cudnn.benchmark = True
             torch.set_float32_matmul_precision("high")  # TF32, as JAX does
-        self.make("eager")  # says at once what is unknown
+        self.make("eager")  # refuses at once what is unknown
         self.variants = [name for name in every if name in asked]
         for name in ("compile", "cuda_graphs"):
             if name in self.variants:
@@ -78,7 +77,7 @@ class Worker:
             self.trainings[variant] = training
         return self.trainings[variant]
 
-    def hello(self) -> dict[str, Any]:
+    def handshake(self) -> dict[str, Any]:
         return {
             "device": torch.cuda.get_device_name() if self.gpu else "cpu",
             "version": torch.__version__,
@@ -113,9 +112,9 @@ def brief(error: Exception) -> str:
 
 
 def keep_memory() -> None:
-    """Freed memory stays with the process, as in jemalloc, which PyTorch's tuning guide advises.
+    """Keeps freed memory with the process, as does jemalloc, which PyTorch's tuning guide advises.
 
-    glibc gives large blocks back to Linux, which must clear them anew in every step.
+    glibc gives large blocks back to Linux, which then has to clear them in every step.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(MMAP_MAX, 0)
@@ -124,7 +123,7 @@ def keep_memory() -> None:
 
 def main() -> int:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever a library prints goes to stderr
+    os.dup2(2, 1)  # sends what libraries print to stderr
 
     def say(value: dict[str, Any]) -> None:
         print(json.dumps(value), file=answers)
@@ -136,7 +135,7 @@ def main() -> int:
         message = str(error) if not isinstance(error, KeyError) else f"{error} is missing"
         say({"error": message})
         return 2
-    say(worker.hello())
+    say(worker.handshake())
     for line in sys.stdin:
         try:
             say(worker.answer(json.loads(line)))

@@ -1,4 +1,4 @@
-"""The networks of gan/models/dcgan.py, without labels."""
+"""The networks of models/dcgan.py, without labels."""
 
 from typing import Literal
 
@@ -8,9 +8,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 def widths(size: int, width: int) -> list[int]:
-    """Channels from the image's side inwards, down to 4x4 (7x7 for 28)."""
-    halvings = 2 if size == 28 else (size // 4).bit_length() - 1
-    return [width * min(2**i, 8) for i in range(halvings)]
+    """Returns the channels of each layer, from the image inwards to 4x4 (to 7x7 for 28x28)."""
+    num_downsamplings = 2 if size == 28 else (size // 4).bit_length() - 1
+    return [width * min(2**i, 8) for i in range(num_downsamplings)]
 
 
 def normal(layer: nn.Module) -> nn.Module:
@@ -54,7 +54,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """`[B, C, H, W]` to `[B]`; `latent_dim` is not used, both networks are made alike."""
+    """`[B, C, H, W]` to `[B]`; `latent_dim` is ignored: both networks take the same arguments."""
 
     def __init__(
         self,

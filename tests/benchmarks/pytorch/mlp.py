@@ -1,4 +1,4 @@
-"""The networks of gan/models/mlp.py for images, without labels."""
+"""The networks of models/mlp.py for images, without labels."""
 
 from itertools import pairwise
 from math import prod
@@ -33,7 +33,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """`[B, C, H, W]` to `[B]`; `latent_dim` is not used, both networks are made alike."""
+    """`[B, C, H, W]` to `[B]`; `latent_dim` is ignored: both networks take the same arguments."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The networks of gan/models/r3gan.py, without labels."""
+"""The networks of models/r3gan.py, without labels."""
 
 from math import sqrt
 
@@ -16,7 +16,7 @@ def scaled(layer: nn.Module, gain: float = 1.0) -> nn.Module:
 
 
 class ResidualBlock(nn.Module):
-    """`[B, width, H, W]` to the same; `total` is the number of blocks in the network."""
+    """`[B, width, H, W]` to the same shape; `total` is the number of blocks in the network."""
 
     def __init__(self, width: int, cardinality: int, expansion: int, total: int):
         super().__init__()
@@ -33,7 +33,7 @@ class ResidualBlock(nn.Module):
 
 
 class Resample(nn.Module):
-    """Bilinear: `[B, C, H, W]` to twice or half of H and W."""
+    """Bilinear resampling of `[B, C, H, W]` to twice or half of H and W."""
 
     def __init__(self, *, up: bool):
         super().__init__()
@@ -81,7 +81,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """`[B, C, H, W]` to `[B]`; `latent_dim` is not used, both networks are made alike."""
+    """`[B, C, H, W]` to `[B]`; `latent_dim` is ignored: both networks take the same arguments."""
 
     def __init__(
         self,
@@ -94,15 +94,17 @@ class Discriminator(nn.Module):
     ):
         super().__init__()
         size, _, channels = shape
-        halvings = (size // 4).bit_length() - 1
-        total = blocks * (halvings + 1)
+        num_downsamplings = (size // 4).bit_length() - 1
+        total = blocks * (num_downsamplings + 1)
         self.from_image = scaled(nn.Conv2d(channels, width, 1, bias=False))
         layers = []
-        for stage in range(halvings + 1):
+        for stage in range(num_downsamplings + 1):
             layers += [Resample(up=False)] if stage else []
             layers += [ResidualBlock(width, cardinality, expansion, total) for _ in range(blocks)]
         self.stages = nn.Sequential(*layers)
-        self.basis = scaled(nn.Conv2d(width, width, size >> halvings, groups=width, bias=False))
+        self.basis = scaled(
+            nn.Conv2d(width, width, size >> num_downsamplings, groups=width, bias=False)
+        )
         self.dense = scaled(nn.Linear(width, 1, bias=False))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The networks of gan/models/resnet.py, without labels."""
+"""The networks of models/resnet.py, without labels."""
 
 from math import sqrt
 from typing import Literal
@@ -57,7 +57,7 @@ class Generator(nn.Module):
 
 
 class Block(nn.Module):
-    """`[B, channels, H, W]` to `[B, width, H, W]`, or half of H and W."""
+    """`[B, channels, H, W]` to `[B, width, H, W]`, or with `down` to half of H and W."""
 
     def __init__(self, channels: int, width: int, *, first: bool = False, down: bool = False):
         super().__init__()
@@ -77,7 +77,7 @@ class Block(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """`[B, C, H, W]` to `[B]`; `latent_dim` is not used, both networks are made alike."""
+    """`[B, C, H, W]` to `[B]`; `latent_dim` is ignored: both networks take the same arguments."""
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
-"""Training as one writes it in PyTorch, from a config of ours: the same maths, step by step.
+"""Training written the usual way in PyTorch, from one of our configs: the same maths, step by step.
 
-Specs are read by `gan.specs`, which imports no JAX. What is not known here raises ValueError.
+Specs are read by `gan.specs`, which does not import JAX. A part that is not known here raises
+ValueError.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +22,10 @@ NUM_IMAGES = 2048
 Shape = tuple[int, int, int]
 Variant = Literal["eager", "channels_last", "compile", "cuda_graphs"]
 
-GENERATORS: Registry[nn.Module] = Registry("generator", context=("shape", "latent_dim"))
-DISCRIMINATORS: Registry[nn.Module] = Registry("discriminator", context=("shape", "latent_dim"))
+GENERATORS: Registry[nn.Module] = Registry("PyTorch generator", context=("shape", "latent_dim"))
+DISCRIMINATORS: Registry[nn.Module] = Registry(
+    "PyTorch discriminator", context=("shape", "latent_dim")
+)
 for module in (dcgan, mlp, r3gan, resnet):
     name = module.__name__.rpartition(".")[2]
     GENERATORS.register(name)(module.Generator)
@@ -31,14 +34,14 @@ for module in (dcgan, mlp, r3gan, resnet):
 
 @dataclass(frozen=True)
 class Loss:
-    """Both players' losses of real and fake logits `[B]`; `paired` if the generator's sees real."""
+    """Both players' losses of logits `[B]`; `paired` if the generator's depends on real ones."""
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Any, Tensor], Tensor]
     paired: bool = False
 
 
-LOSSES: Registry[Loss] = Registry("loss")
+LOSSES: Registry[Loss] = Registry("PyTorch loss")
 
 
 @LOSSES.register("non_saturating")
@@ -86,16 +89,17 @@ def relativistic() -> Loss:
 
 @dataclass(frozen=True)
 class Regularizer:
-    """A penalty at every n-th update of the discriminator, then n times as strong.
+    """A penalty applied at every n-th update of the discriminator, multiplied by n.
 
-    It sees the discriminator, the examples `[B, C, H, W]`, which require gradients, and their logits.
+    It is a function of the discriminator, of real and fake examples `[B, C, H, W]`, which require
+    gradients, and of their logits.
     """
 
     penalty: Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, Tensor, Tensor], Tensor]
     every: int = 1
 
 
-REGULARIZERS: Registry[Regularizer] = Registry("regularizer")
+REGULARIZERS: Registry[Regularizer] = Registry("PyTorch regularizer")
 
 
 @REGULARIZERS.register("r1")
@@ -119,12 +123,12 @@ def gradient_penalty(weight: float = 10.0, every: int = 1) -> Regularizer:
 
 
 def squared(logits: Tensor, examples: Tensor) -> Tensor:
-    """||grad_x D(x)||^2 for each example, `[B]`."""
+    """Computes ||grad_x D(x)||^2 `[B]` for each example."""
     (gradient,) = torch.autograd.grad(logits.sum(), examples, create_graph=True)
     return gradient.square().sum((1, 2, 3))
 
 
-OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", context=("params",))
+OPTIMIZERS: Registry[Optimizer] = Registry("PyTorch optimizer", context=("params",))
 
 
 @OPTIMIZERS.register("adam")
@@ -143,10 +147,11 @@ def sgd(
 
 @OPTIMIZERS.register("optimistic_adam")
 class OptimisticAdam(Optimizer):
-    """-(learning_rate + strength) r_t + strength r_{t-1}, r_t Adam's direction and r_0 = 0.
+    """Optimistic Adam: -(learning_rate + strength) r_t + strength r_{t-1}, with r_0 = 0.
 
-    The sum of all steps is Adam's q_t - q_0 = -learning_rate (r_1 + ... + r_t), and -strength r_t:
-    the parameters are q_t + strength / learning_rate (q_t - q_{t-1}), and Adam can be PyTorch's own.
+    Here r_t is Adam's direction. The sum of all steps is that of Adam's,
+    q_t - q_0 = -learning_rate (r_1 + ... + r_t), and -strength r_t. So the parameters are
+    q_t + strength / learning_rate (q_t - q_{t-1}), and Adam can be PyTorch's own.
     """
 
     def __init__(
@@ -189,12 +194,12 @@ class EMA:
         torch._foreach_lerp_(average, newest, weight)
 
 
-AVERAGING: Registry[EMA] = Registry("averaging")
+AVERAGING: Registry[EMA] = Registry("PyTorch averaging")
 AVERAGING.register("ema")(EMA)
 
 
 class Training:
-    """Two networks, their optimizers, averages and data; `step()` makes one step of the dynamics.
+    """Two networks, their optimizers, averages and data.
 
     Raises:
       ValueError: for a config that asks for something unknown.
@@ -259,36 +264,36 @@ class Training:
         self.updates = 0  # of the discriminator
 
     def step(self) -> None:
-        """Moves both players once, and the averages."""
+        """Makes one step of the dynamics, and updates the averages."""
         if self.compiled:
-            torch.compiler.cudagraph_mark_step_begin()  # what the last step made may be overwritten
+            torch.compiler.cudagraph_mark_step_begin()  # the last step's results may be overwritten
         self.dynamics(self)
         self.steps += 1
         for averaging, average in zip(self.averaging, self.averages, strict=True):
             averaging.update(average, self.averaged, self.steps)
 
     def batch(self) -> Tensor:
-        """Random real examples in [-1, 1], `[B, C, H, W]`."""
+        """Draws real examples `[B, C, H, W]` in [-1, 1]."""
         chosen = torch.randint(NUM_IMAGES, (self.config.batch_size,), device=self.device)
         return self.images[chosen].float().div_(127.5).sub_(1)
 
     def latents(self) -> Tensor:
-        """`[B, Z]`."""
+        """Draws latents `[B, Z]`."""
         return torch.randn(self.config.batch_size, self.config.latent_dim, device=self.device)
 
     def generate(self) -> Tensor:
-        """Fake examples of fresh latents, `[B, C, H, W]`."""
+        """Generates fake examples `[B, C, H, W]` from fresh latents."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
             return self.compiled_generator(self.latents()).float()
 
     def judge(self, examples: Tensor, *, eager: bool = False) -> Tensor:
-        """Logits, `[B]`."""
+        """Computes logits `[B]`."""
         network = self.discriminator if eager else self.compiled_discriminator
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
             return network(examples).float()
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The discriminator's loss with its penalties, and the logits of real and of fake."""
+        """Computes the discriminator's loss with penalties, and the real and the fake logits."""
         due = [x for x in self.regularizers if self.updates % x.every == 0]
         self.updates += 1
         if due:
@@ -307,13 +312,13 @@ class Training:
         return loss, real_logits, fake_logits
 
 
-DYNAMICS: Registry[Any] = Registry("dynamics")
+DYNAMICS: Registry[Any] = Registry("PyTorch dynamics")
 
 
 @DYNAMICS.register("alternating")
 @dataclass(frozen=True)
 class Alternating:
-    """The discriminator's steps, each on a new batch, then one of the generator."""
+    """Steps of the discriminator, each on a new batch, then one of the generator."""
 
     discriminator_steps: int = 1
 
@@ -341,10 +346,10 @@ class Alternating:
 @DYNAMICS.register("simultaneous")
 @dataclass(frozen=True)
 class Simultaneous:
-    """Both step along their gradients at the same point.
+    """A step of both players, each along its gradient at the same point.
 
-    The fake is judged once, and the graph kept for the second pass back. What torch.compile makes
-    cannot be passed twice: there the generator's loss has a judgement of its own.
+    The fake's logits are computed once, and their graph is kept for the second backward pass. A
+    compiled graph cannot be passed twice: there, the generator's loss computes the logits anew.
     """
 
     def __call__(self, training: Training) -> None:

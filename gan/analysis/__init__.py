@@ -1,0 +1,1 @@
+"""Small games whose solution is known: trajectories, and the rates that theory predicts."""

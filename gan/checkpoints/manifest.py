@@ -1,0 +1,105 @@
+"""The manifest of a checkpoint: SHA-256 of all its files, so that damage is seen before use."""
+
+import errno
+import hashlib
+import json
+import os
+import pathlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of a checkpoint.
+
+    Attributes:
+      step: Generator updates so far.
+      config: The run's config, as a mapping.
+      metrics: What was logged or evaluated at this step, as far as it is finite.
+      periodic: Whether the step was due for saving; otherwise the run was stopped or ended there.
+      state: SHA-256 of the state, the same wherever and however often it is saved: see `digest`.
+      files: SHA-256 of every file, by path.
+    """
+
+    step: int
+    config: dict[str, Any]
+    metrics: dict[str, float]
+    periodic: bool
+    state: str
+    files: dict[str, str]
+
+
+class DamageError(Exception):
+    """A checkpoint is damaged; the message says how."""
+
+
+def file_digests(folder: pathlib.Path) -> dict[str, str]:
+    """Returns the SHA-256 of every file below a folder, by path."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _file_digest(path) for path in paths}
+
+
+def write_manifest(folder: pathlib.Path, manifest: Manifest) -> None:
+    """Writes a manifest with its own SHA-256, and flushes it to disk."""
+    with (folder / _NAME).open("w") as file:
+        json.dump(asdict(manifest) | {"sha256": _own_digest(manifest)}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_manifest(folder: pathlib.Path) -> Manifest:
+    """Reads the manifest of a folder.
+
+    Raises:
+      DamageError: where it has none, or one that is not as it was written.
+    """
+    try:
+        content = json.loads((folder / _NAME).read_text())
+        own = content.pop("sha256")
+        manifest = Manifest(**content)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamageError(f"{_NAME} is no manifest") from error
+    except OSError as error:
+        raise _damage(error) from error
+    if _own_digest(manifest) != own:
+        raise DamageError(f"{_NAME} is not as it was saved")
+    return manifest
+
+
+def verify(folder: pathlib.Path) -> Manifest:
+    """Returns the manifest of a folder, all of whose files are as they were saved.
+
+    Files that the manifest does not list do not matter.
+
+    Raises:
+      DamageError: where they are not, with what is wrong.
+      OSError: where the files may be there but cannot be read at the moment.
+    """
+    manifest = read_manifest(folder)
+    for name, expected in manifest.files.items():
+        try:
+            found = _file_digest(folder / name)
+        except OSError as error:
+            raise _damage(error) from error
+        if found != expected:
+            raise DamageError(f"{name} is not as it was saved")
+    return manifest
+
+
+def _damage(error: OSError) -> Exception:
+    """Returns the error to raise: damage for a file that is gone or unreadable for good, else itself."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO):
+        return DamageError(f"{pathlib.Path(str(error.filename)).name}: {error.strerror}")
+    return error
+
+
+def _own_digest(manifest: Manifest) -> str:
+    return hashlib.sha256(json.dumps(asdict(manifest), sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,59 @@
+"""The user's own images as arrays in an `.npz` file."""
+
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from gan.data.dataset import DATASETS, Dataset, Examples
+from gan.errors import UsageError
+
+
+@DATASETS.register("npz")
+def npz(path: str) -> Dataset:
+    """Reads the arrays of an `.npz`: `images`, and `labels` where there are any.
+
+    Args:
+      path: Path of the `.npz`. `images` is uint8, `[N, H, W]` or `[N, H, W, C]` with H = W and C =
+        1 or 3; `labels` are N integers from 0.
+
+    Raises:
+      UsageError: for a file or arrays of any other kind.
+    """
+    file = pathlib.Path(path).expanduser()
+    arrays = _read_arrays(file)
+    if "images" not in arrays:
+        raise UsageError(f"{file} has no array 'images'; found: {', '.join(arrays) or 'none'}")
+    images = arrays["images"]
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] not in (1, 3):
+        raise UsageError(
+            f"{file}: images are {images.dtype} {images.shape}; uint8 [N, H, W] or [N, H, W, C] "
+            f"with C = 1 or 3 is accepted"
+        )
+    if images.shape[1] != images.shape[2] or not len(images):
+        raise UsageError(
+            f"{file}: images are {images.shape}; at least one is needed, and they must be square"
+        )
+    labels = arrays.get("labels", np.zeros(len(images), np.int32))
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise UsageError(
+            f"{file}: labels are {labels.dtype} {labels.shape}; {len(images)} integers from 0 are "
+            f"needed, one for each image"
+        )
+    return Dataset(
+        file.stem,
+        shape=images.shape[1:],
+        num_classes=int(labels.max()) + 1,
+        load=lambda: Examples(images, labels.astype(np.int32)),
+    )
+
+
+def _read_arrays(file: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UsageError(f"{file} is not an .npz of plain arrays: {error}") from error

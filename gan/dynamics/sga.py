@@ -1,0 +1,75 @@
+"""Symplectic gradient adjustment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gan.argument_bounds import AtLeast
+from gan.dynamics.dynamics import (
+    DYNAMICS,
+    Dynamics,
+    LinearMap,
+    LinearOptimizer,
+    StepOutput,
+    differentiable_field,
+    step_along,
+)
+from gan.games.game import Game
+from gan.players import Pair, PlayerState
+
+
+@DYNAMICS.register("sga")
+@dataclass(frozen=True)
+class SGA(Dynamics):
+    """Symplectic gradient adjustment: simultaneous steps along F + lambda A^T F, A = (J - J^T) / 2.
+
+    Attributes:
+      weight: |lambda|, 0 or more.
+      align: Whether lambda takes the sign of <F, J^T F> <A^T F, J^T F> / d + 0.1, so that the
+        adjustment keeps away from unstable points; otherwise it is positive.
+
+    Balduzzi et al., "The Mechanics of n-Player Differentiable Games", ICML 2018, Algorithm 1.
+    """
+
+    weight: Annotated[float, AtLeast(0)] = 1.0
+    align: bool = True
+
+    @property
+    def needs_derivative(self) -> bool:  # noqa: D102
+        return True
+
+    def step(  # noqa: D102
+        self,
+        game: Game,
+        optimizers: Pair[optax.GradientTransformation],
+        players: Pair[PlayerState],
+        dynamics_state: Any,
+        batches: Sequence[Any],
+        key: jax.Array,
+    ) -> StepOutput:
+        value, vjp, field = differentiable_field(game, players, batches[0], key)
+        (transposed,) = vjp(value)  # J^T F
+        # u -> J^T u is linear, and its own transpose is u -> J u: reverse mode is all that it takes.
+        _, transpose = jax.vjp(lambda u: vjp(u)[0], value)
+        (forward,) = transpose(value)  # J F
+        adjustment = jax.tree.map(lambda jtf, jf: (jtf - jf) / 2, transposed, forward)  # A^T F
+        weight: Any = self.weight
+        if self.align:
+            dimensions = sum(leaf.size for leaf in jax.tree.leaves(value))
+            product = optax.tree.vdot(value, transposed) * optax.tree.vdot(adjustment, transposed)
+            weight = weight * jnp.sign(product / dimensions + 0.1)
+        direction = jax.tree.map(lambda f, a: f + weight * a, value, adjustment)
+        return step_along(direction, field, optimizers, players, dynamics_state)
+
+    def linear_map(self, jacobian: np.ndarray, optimizer: LinearOptimizer) -> LinearMap | None:
+        """Returns I - rate (J + weight A^T J), for plain SGD: close to the solution lambda > 0."""
+        if not optimizer.is_plain:
+            return None
+        antisymmetric = (jacobian - jacobian.T) / 2
+        direction = jacobian + self.weight * antisymmetric.T @ jacobian
+        return LinearMap(np.eye(len(jacobian)) - optimizer.rate * direction)

@@ -1,0 +1,55 @@
+"""Files that appear whole or not at all, and the user's cache of what can be made again."""
+
+import contextlib
+import os
+import pathlib
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+
+def cache_folder(*parts: str) -> pathlib.Path:
+    """Returns a folder in `$GAN_CACHE_DIR`, else in `flax-gan` in `$XDG_CACHE_HOME` or `~/.cache`."""
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    root = os.environ.get("GAN_CACHE_DIR") or pathlib.Path(home) / "flax-gan"
+    return pathlib.Path(root, *parts)
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path, *, shared: bool = False) -> Iterator[pathlib.Path]:
+    """Yields a path to write to, and renames it to `path` at the end; after an error, deletes it.
+
+    Args:
+      path: The file; its folder is made where it is missing.
+      shared: Whether other processes may write the same file at the same time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    process = f".{os.getpid()}" if shared else ""
+    beside = path.with_name(f"{path.name}{process}.tmp")
+    try:
+        yield beside
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays to an `.npz` of the cache; warns where that fails."""
+    try:
+        with replacing(path, shared=True) as beside, beside.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        logging.warning("%s cannot be written (%s): it is made again next time", path, error)
+
+
+def read_arrays(path: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the arrays of an `.npz`, or None where it is not there or damaged."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,93 @@
+"""The bases of generators and discriminators, and the registries in which they are found by name.
+
+A network is one file with a class for each side:
+
+    @GENERATORS.register("linear")
+    class LinearGenerator(Generator):
+        width: Annotated[int, AtLeast(1)] = 64
+
+        @nn.compact
+        def __call__(self, latents, labels, *, train): ...
+
+What the class adds to the fields of its base is what a spec may set.
+"""
+
+from dataclasses import field
+from typing import ClassVar
+
+import jax
+from flax import linen as nn
+
+from gan.argument_bounds import check_fields
+from gan.specs import Registry
+
+_DOWNSAMPLINGS = {28: 2} | {4 * 2**count: count for count in range(1, 9)}  # by the side in pixels
+
+
+class Network(nn.Module):
+    """A generator or a discriminator.
+
+    Attributes:
+      shape: Shape of one example, (H, W, C) or (D,); comes from the dataset.
+      num_classes: Number of classes of the dataset.
+      conditional: Whether the labels are used; a network that is not conditional ignores them.
+      square_images: Whether the shape must be one that `num_downsamplings` accepts.
+
+    Raises:
+      ValueError: for a field out of its bounds, or a shape that the network cannot handle.
+    """
+
+    shape: tuple[int, ...]
+    num_classes: int
+    conditional: bool = field(default=False, kw_only=True)
+
+    square_images: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.square_images:
+            num_downsamplings(self.shape)
+        super().__post_init__()
+
+
+class Generator(Network):
+    """A map from latents to examples."""
+
+    def __call__(self, latents: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
+        """Maps latents `[B, Z]` and labels `[B]` to examples `[B, *shape]`, images in [-1, 1]."""
+        raise NotImplementedError
+
+
+class Discriminator(Network):
+    """A map from examples to logits."""
+
+    @property
+    def per_sample(self) -> bool:
+        """Whether each logit depends on its own sample alone.
+
+        If so, steps that update both players at once go back through the network once, not twice.
+        """
+        return False
+
+    def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
+        """Maps examples `[B, *shape]`, images in [-1, 1], and labels `[B]` to logits `[B]`."""
+        raise NotImplementedError
+
+
+def num_downsamplings(shape: tuple[int, ...]) -> int:
+    """Returns how often an image can be halved, down to 4x4 pixels (7x7 for 28).
+
+    Raises:
+      ValueError: for any shape but (H, W, C) with H = W = 28, or 8 to 1,024 and a power of two.
+    """
+    if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in _DOWNSAMPLINGS:
+        accepted = ", ".join(map(str, sorted(_DOWNSAMPLINGS)))
+        given = " x ".join(map(str, shape))
+        raise ValueError(f"makes square images of {accepted} pixels; one example here is {given}")
+    return _DOWNSAMPLINGS[shape[0]]
+
+
+GENERATORS: Registry[Generator] = Registry("generator", Generator, context=("shape", "num_classes"))
+DISCRIMINATORS: Registry[Discriminator] = Registry(
+    "discriminator", Discriminator, context=("shape", "num_classes")
+)

@@ -1,0 +1,1 @@
+"""Evaluation: features of examples, metrics of them, and results with their protocol."""

@@ -1,0 +1,290 @@
+"""Evaluation of a run, during training and afterwards, and of images from anywhere."""
+
+import pathlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from absl import logging
+
+from gan.checkpoints import Checkpoints, DamageError, Manifest
+from gan.data import DATASETS
+from gan.data.sources.images import read_images
+from gan.errors import RunError, UsageError
+from gan.metrics.metric import deciding_scores
+from gan.state import GANState
+from gan.trainers.evaluation.features import FEATURES, FeatureNetwork
+from gan.trainers.evaluation.results import Result
+from gan.trainers.evaluation.scorer import Scorer, with_progress
+from gan.trainers.experiment import Experiment
+from gan.trainers.sampling import (
+    Sampler,
+    check_seed,
+    check_workdir,
+    choose_weights,
+    load_run,
+    load_step,
+    make_sampler,
+)
+from gan.trainers.workdir import Workdir
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Scores the samples of a run's generator.
+
+    Attributes:
+      experiment: The run's parts.
+      scorer: Computes the metrics of samples; its protocol says how many, and from which seed.
+      sampler: Draws the samples.
+    """
+
+    experiment: Experiment
+    scorer: Scorer
+    sampler: Sampler
+
+    def evaluate(self, state: GANState, weights: str | None = None) -> Result:
+        """Scores samples of a state.
+
+        Args:
+          state: The run's state at some step.
+          weights: The name of an average, `raw`, or `slow` after lookahead; None is the first average.
+
+        Raises:
+          UsageError: for weights that the run does not have.
+          RunError: where samples are not finite.
+        """
+        step, protocol = int(state.step), self.scorer.protocol
+        name, chosen = choose_weights(self.experiment, state, weights)
+        assert protocol.seed is not None
+        batches = self.sampler.batches(chosen, protocol.num_fake, protocol.seed)
+        samples = with_progress(_finite(batches, step), protocol.num_fake)
+        return self.scorer.score(samples, {"step": step, "weights": name})
+
+    def evaluate_during_training(self, workdir: Workdir, state: GANState) -> dict[str, float]:
+        """Scores a run that trains, and writes the result down; records a failure as an event.
+
+        Returns:
+          The scores, as `eval/<name>`; none where that fails.
+        """
+        step = int(state.step)
+        try:
+            result = self.evaluate(state)
+            if jax.process_index() == 0:
+                result.write(workdir.path)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the training is worth more
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            workdir.record(step, "evaluation_failed", f"evaluation at step {step}: {reason}")
+            return {}
+        return {f"eval/{name}": value for name, value in result.scores.items()}
+
+
+def make_evaluator(
+    experiment: Experiment,
+    features: FeatureNetwork,
+    num_images: int,
+    seed: int,
+    metrics: Iterable[str] | None = None,
+) -> Evaluator:
+    """Makes an evaluator; its real examples are summarized now.
+
+    Args:
+      experiment: The run's parts.
+      features: The network in whose features examples are compared.
+      num_images: Number of samples.
+      seed: Seed of their latents.
+      metrics: Names of metrics; None stands for all that suit.
+
+    Raises:
+      UsageError: see `Scorer`.
+    """
+    scorer = Scorer(
+        experiment.dataset, experiment.config.dataset, features, num_images, seed, metrics
+    )
+    return Evaluator(experiment, scorer, make_sampler(experiment))
+
+
+def make_run_evaluator(experiment: Experiment) -> Evaluator:
+    """Makes the evaluator that a run's config asks for."""
+    config = experiment.config
+    return make_evaluator(experiment, experiment.features, config.eval_num_images, config.seed)
+
+
+def evaluate_run(
+    workdir: str | pathlib.Path,
+    *,
+    steps: str = "latest",
+    metrics: Iterable[str] | None = None,
+    num_images: int = 50_000,
+    features: str = "auto",
+    weights: str | None = None,
+    seed: int = 0,
+) -> list[Result]:
+    """Scores samples of a run's checkpoints; each result is written down as it comes.
+
+    Args:
+      workdir: The run's folder.
+      steps: `all`, `best` (of those that were scored in training), `latest`, or a step.
+      metrics: Names of metrics; None stands for all that suit.
+      num_images: Number of samples of each checkpoint.
+      features: Spec of the network in whose features examples are compared.
+      weights: The name of an average, `raw`, or `slow` after lookahead; None is the first average.
+      seed: Seed of the latents.
+
+    Raises:
+      UsageError: where there is no such run, step or metric, or no such features for its data.
+      RunError: where a checkpoint cannot be trusted, or samples are not finite.
+    """
+    workdir = pathlib.Path(workdir)
+    check_workdir(workdir)
+    check_seed(seed)
+    network = FEATURES.build(features)
+    evaluator: Evaluator | None = None
+    results: list[Result] = []
+    try:
+        with Checkpoints(workdir) as checkpoints:
+            for experiment, state in _load_chosen(checkpoints, steps):
+                choose_weights(experiment, state, weights)  # refused before any work
+                if evaluator is None or evaluator.experiment.config != experiment.config:
+                    evaluator = make_evaluator(experiment, network, num_images, seed, metrics)
+                result = evaluator.evaluate(state, weights)
+                result.write(workdir)
+                results.append(result)
+    finally:
+        _write_events(workdir, results)
+    if not results:
+        raise RunError(f"no checkpoint in {workdir} can be scored")
+    return results
+
+
+def evaluate_images(
+    images: str,
+    dataset: str,
+    *,
+    data_dir: str | None = None,
+    metrics: Iterable[str] | None = None,
+    features: str = "auto",
+) -> Result:
+    """Scores images from files or of a dataset.
+
+    Args:
+      images: A folder, a zip, an `.npz` with `images`, or the spec of a dataset.
+      dataset: Spec of the real images.
+      data_dir: Folder of the TFDS datasets.
+      metrics: Names of metrics; None stands for all that suit.
+      features: Spec of the network in whose features images are compared.
+
+    Raises:
+      UsageError: where the images are not like the dataset's.
+    """
+    real = DATASETS.build(dataset, data_dir=data_dir)
+    if len(real.shape) != 3:
+        raise UsageError(f"--images: images can be scored, and {dataset} has points")
+    batches, count = _load_images(images, real.shape, data_dir)
+    scorer = Scorer(real, dataset, FEATURES.build(features), count, None, metrics)
+    return scorer.score(with_progress(batches, count), {"images": images})
+
+
+def _finite(batches: Iterable[tuple[np.ndarray, bool]], step: int) -> Iterator[np.ndarray]:
+    """Yields batches of samples; raises RunError for one that is not finite."""
+    for examples, finite in batches:
+        if not finite:
+            raise RunError(f"samples of step {step} have values that are not finite")
+        yield examples
+
+
+def _load_chosen(checkpoints: Checkpoints, steps: str) -> Iterator[tuple[Experiment, GANState]]:
+    """Yields the checkpoints that `--steps` asks for; of several, leaves out what cannot be read.
+
+    Raises:
+      UsageError: for steps that are not there, or where the only one asked for cannot be used.
+      RunError: where there is no valid checkpoint, or the only one asked for is damaged.
+    """
+    saved, workdir = checkpoints.all_steps(), checkpoints.workdir
+    if not saved:
+        raise UsageError(f"--workdir={workdir}: no checkpoint is saved there yet")
+    if steps not in ("all", "best", "latest", *map(str, saved)):
+        known = ", ".join(map(str, saved))
+        raise UsageError(f"--steps={steps}: all, best, latest, or one of {known} is accepted")
+    if steps not in ("all", "best"):
+        yield load_step(checkpoints, None if steps == "latest" else int(steps))
+        return
+    verified = [_verify(checkpoints, step) for step in saved]
+    manifests = [manifest for manifest in verified if manifest is not None]
+    if not manifests:
+        raise RunError(f"no checkpoint in {workdir} can be trusted")
+    if steps == "best":
+        yield load_step(checkpoints, _best_step(manifests, workdir))
+        return
+    if len(manifests) == 1:
+        yield load_step(checkpoints, manifests[0].step)
+        return
+    for manifest in manifests:
+        try:
+            loaded = load_run(checkpoints, manifest)
+        except (UsageError, RunError, DamageError) as error:  # a run under way may have deleted it
+            logging.warning("step %d is left out: %s", manifest.step, error)
+            continue
+        yield loaded
+
+
+def _verify(checkpoints: Checkpoints, step: int) -> Manifest | None:
+    """Returns the manifest of a valid checkpoint; warns of a damaged one, and returns None."""
+    try:
+        return checkpoints.verify(step)
+    except DamageError as damage:
+        logging.warning("checkpoint %d is passed over, it cannot be trusted: %s", step, damage)
+        return None
+
+
+def _best_step(manifests: list[Manifest], workdir: pathlib.Path) -> int:
+    """Returns the step that was scored best in training, of equal ones the latest.
+
+    They are compared by the first metric in the order of the table that any of them was scored by.
+    """
+    for score in deciding_scores():
+        key, sign = f"eval/{score.name}", -1 if score.higher_is_better else 1
+        scored = [manifest for manifest in manifests if key in manifest.metrics]
+        if scored:
+            best = min(scored, key=lambda other: (sign * other.metrics[key], -other.step))
+            logging.info("best of %d by %s: step %d", len(scored), key, best.step)
+            return best.step
+    raise UsageError(
+        f"--steps=best: no checkpoint in {workdir} was scored in training; eval_every_steps does that"
+    )
+
+
+def _load_images(
+    images: str, shape: tuple[int, ...], data_dir: str | None
+) -> tuple[Iterator[np.ndarray], int]:
+    """Returns batches of uint8 images `[B, H, W, C]`, and the number of all images."""
+    path = pathlib.Path(images).expanduser()
+    if path.is_dir() or path.suffix == ".zip":
+        one_by_one, count = read_images(path, shape[-1])
+        return (image[None] for image in one_by_one), count
+    if path.exists() and path.suffix != ".npz":
+        raise UsageError(f"--images={images}: a folder, a .zip or an .npz is accepted")
+    try:
+        spec = f"npz({images!r})" if path.suffix == ".npz" else images
+        examples = DATASETS.build(spec, data_dir=data_dir).load().examples
+    except UsageError as error:
+        raise UsageError(f"--images={images}: {error}") from error
+    # They may be sorted by class. And for the real images themselves, metrics of the first few must
+    # not compare the very same: the order is another one than the scorer's.
+    order = np.random.default_rng(1).permutation(len(examples))
+    return (examples[order[i : i + 256]] for i in range(0, len(order), 256)), len(order)
+
+
+def _write_events(workdir: pathlib.Path, results: list[Result]) -> None:
+    """Writes results for TensorBoard; each protocol has a name of its own there."""
+    if not results:
+        return
+    from clu import metric_writers
+
+    writer = metric_writers.SummaryWriter(str(workdir))
+    for result in results:
+        prefix = f"evaluation_{result.protocol.fingerprint}"
+        scalars = {f"{prefix}/{name}": value for name, value in result.scores.items()}
+        writer.write_scalars(result.subject["step"], scalars)
+    writer.close()

@@ -1,0 +1,234 @@
+"""The state that a run goes on from: its own checkpoint's, another run's, or a new one."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+from absl import logging
+
+from gan.checkpoints import Checkpoints, DamageError, Manifest
+from gan.config import SETTINGS, OnResume, TrainConfig, difference, from_mapping
+from gan.errors import RunError, UsageError
+from gan.sharding import agree, barrier
+from gan.state import GANState
+from gan.trainers.experiment import Experiment, build
+from gan.trainers.state_transfer import transfer
+from gan.trainers.workdir import Workdir, read_config
+
+
+class Start(NamedTuple):
+    """Where a run starts.
+
+    Attributes:
+      state: The state to go on from.
+      to_save: Whether no checkpoint of this run has that state, since it is from another run or
+        another optimizer. A rollback must find it, so it is saved once the first step is certain to
+        be made.
+    """
+
+    state: GANState
+    to_save: bool
+
+
+def start(
+    experiment: Experiment,
+    workdir: Workdir,
+    init_from: str | None = None,
+    on_optimizer_change: str = "refuse",
+) -> Start:
+    """Finds the state that a run goes on from.
+
+    Args:
+      experiment: The run.
+      workdir: Its folder.
+      init_from: `OTHER_WORKDIR` or `OTHER_WORKDIR@STEP`, for a folder without checkpoints.
+      on_optimizer_change: One of `gan.trainers.state_transfer.ON_OPTIMIZER_CHANGE`.
+
+    Raises:
+      UsageError: where the config differs in what cannot change, or there is no such run to start
+        from.
+    """
+    checkpoints = workdir.checkpoints
+    if jax.process_index() == 0:
+        checkpoints.clean_up()
+    barrier("cleaned up")
+
+    def resume(manifest: Manifest) -> Start:
+        return _resume(experiment, workdir, manifest, on_optimizer_change)
+
+    resumed = checkpoints.first_valid(resume)
+    if resumed is not None:
+        _report_ignored(experiment, workdir, int(resumed.state.step), init_from)
+        return resumed
+    if steps := checkpoints.all_steps():
+        if (old := read_config(workdir.path)) is not None:
+            _check_same_run(experiment, workdir, old, {OnResume.ALLOW})
+        message = f"no checkpoint in {workdir.path} can be trusted: starting anew, and leaving them"
+        workdir.record(0, "lost", message, steps=steps)
+    if init_from:
+        return _branch(experiment, workdir, init_from, on_optimizer_change)
+    workdir.record(0, "start", f"starting {workdir.path}")
+    return Start(experiment.init_on_mesh(), to_save=False)
+
+
+def load_state(
+    checkpoints: Checkpoints,
+    manifest: Manifest,
+    experiment: Experiment,
+    on_optimizer_change: str = "refuse",
+) -> tuple[GANState, list[str]]:
+    """Loads a checkpoint, of any run, so that an experiment can go on from it.
+
+    Args:
+      checkpoints: Where it is.
+      manifest: The checkpoint's, verified.
+      experiment: The run that goes on from it.
+      on_optimizer_change: One of `gan.trainers.state_transfer.ON_OPTIMIZER_CHANGE`.
+
+    Returns:
+      The state, and a line for each part of it that is not as it was saved.
+
+    Raises:
+      UsageError: where it does not suit the experiment.
+      DamageError: where it is damaged.
+    """
+    config = dataclasses.replace(  # the state does not depend on these keys
+        from_mapping(manifest.config),
+        mesh=experiment.config.mesh,
+        data_dir=experiment.config.data_dir,
+        batch_size=experiment.config.batch_size,
+    )
+    if not any(SETTINGS[key].in_state for key in difference(config, experiment.config)):
+        return checkpoints.restore(manifest, experiment.state_target()), []
+    old = build(config)
+    state = checkpoints.restore(manifest, old.state_target())
+    return transfer(state, old, experiment, on_optimizer_change)
+
+
+def roll_back(
+    experiment: Experiment, workdir: Workdir, state: GANState, on_optimizer_change: str = "refuse"
+) -> GANState:
+    """Returns the state to go on from after a step that was not finite, under `rollback`.
+
+    It is that of the newest periodic checkpoint, with other batches and noise from there on. Both
+    are the same whether or not the run was stopped in between.
+
+    Args:
+      experiment: The run.
+      workdir: Its folder.
+      state: The state after the step that was not finite.
+      on_optimizer_change: One of `gan.trainers.state_transfer.ON_OPTIMIZER_CHANGE`, for a checkpoint
+        from before the change.
+
+    Raises:
+      RunError: where the run went back as often as the policy allows.
+    """
+    rollbacks, step, checkpoints = int(state.rollbacks), int(state.step), workdir.checkpoints
+    if rollbacks >= experiment.on_nonfinite.max_rollbacks:
+        raise RunError(
+            f"step {step}: the run went back {rollbacks} times already, and on_nonfinite = "
+            f"{experiment.config.on_nonfinite!r} allows no more"
+        )
+    checkpoints.wait()
+    barrier("rollback")
+
+    def load(manifest: Manifest) -> GANState | None:
+        if not manifest.periodic:
+            return None
+        return load_state(checkpoints, manifest, experiment, on_optimizer_change)[0]
+
+    older = checkpoints.first_valid(load)
+    if older is None:
+        older = experiment.init_on_mesh()
+    begin = int(older.step)
+    barrier("read")
+    if jax.process_index() == 0:  # they lead to where the run could not go on
+        checkpoints.delete_after(begin)
+    message = f"going back to step {begin}, and on with other batches and noise"
+    workdir.record(step, "rollback", message, to=begin, rollbacks=rollbacks + 1)
+    return older.replace(rollbacks=state.rollbacks + 1)  # type: ignore[attr-defined]
+
+
+def _resume(
+    experiment: Experiment, workdir: Workdir, manifest: Manifest, on_optimizer_change: str
+) -> Start:
+    """Goes on from the run's own checkpoint."""
+    old, step, num_steps = from_mapping(manifest.config), manifest.step, experiment.config.num_steps
+    _check_same_run(experiment, workdir, old, {OnResume.ALLOW, OnResume.TRANSFER})
+    state, changes = load_state(workdir.checkpoints, manifest, experiment, on_optimizer_change)
+    if step < num_steps:
+        workdir.record(step, "resume", f"resuming {workdir.path} at step {step}")
+        _record_changes(experiment, workdir, step, old, changes)
+    elif changes:
+        logging.warning("%s is complete, and stays as it was: %s", workdir.path, "; ".join(changes))
+    return Start(state, to_save=bool(changes) and step < num_steps)
+
+
+def _branch(
+    experiment: Experiment, workdir: Workdir, init_from: str, on_optimizer_change: str
+) -> Start:
+    """Starts from the checkpoint of another run."""
+    name, at, number = init_from.rpartition("@")
+    source, step = (name, int(number)) if at and number.isdigit() else (init_from, None)
+    if not pathlib.Path(source).is_dir():
+        raise UsageError(f"--init_from={init_from}: there is no folder {source}")
+    with Checkpoints(source) as checkpoints:
+        steps = checkpoints.all_steps()
+        if not steps or (step is not None and step not in steps):
+            known = ", ".join(map(str, steps)) or "none"
+            raise UsageError(f"--init_from={init_from}: the checkpoints there are {known}")
+        if step is None:
+            newest = checkpoints.newest()
+            step = agree(newest.step if newest else steps[-1])  # others may be saved meanwhile
+        if step >= experiment.config.num_steps:
+            raise UsageError(
+                f"--init_from={init_from}: it goes on from step {step}, and num_steps = "
+                f"{experiment.config.num_steps} is where the run ends"
+            )
+        try:
+            manifest = checkpoints.verify(step)
+            state, changes = load_state(checkpoints, manifest, experiment, on_optimizer_change)
+        except DamageError as damage:
+            raise UsageError(
+                f"--init_from={init_from}: step {step} cannot be trusted: {damage}"
+            ) from damage
+    message = f"branching from {source} at step {step}"
+    workdir.record(step, "branch", message, state=manifest.state)
+    _record_changes(experiment, workdir, step, from_mapping(manifest.config), changes)
+    return Start(state, to_save=True)
+
+
+def _check_same_run(
+    experiment: Experiment, workdir: Workdir, old: TrainConfig, accepted: set[OnResume]
+) -> None:
+    """Raises UsageError where a key differs that may not, by its `on_resume`."""
+    lines = difference(old, experiment.config)
+    changes = [line for key, line in lines.items() if SETTINGS[key].on_resume not in accepted]
+    if changes:
+        raise UsageError(
+            f"--workdir={workdir.path} holds a run with another config: {'; '.join(changes)}. Go on "
+            f"with the old config, or choose another workdir; --init_from={workdir.path} starts a "
+            f"run there from this one's state"
+        )
+
+
+def _report_ignored(
+    experiment: Experiment, workdir: Workdir, step: int, init_from: str | None
+) -> None:
+    """Says what a resumed run has not used: `--init_from`, and newer checkpoints."""
+    if init_from:
+        logging.warning("--init_from=%s is for a new run: %s has its own", init_from, workdir.path)
+    newer = [other for other in workdir.checkpoints.all_steps() if other > step]
+    if newer and step < experiment.config.num_steps:
+        passed_over = ", ".join(map(str, newer))
+        message = f"passed over what cannot be trusted in {workdir.path}/checkpoints: {passed_over}"
+        workdir.record(step, "passed_over", message, steps=newer)
+
+
+def _record_changes(
+    experiment: Experiment, workdir: Workdir, step: int, old: TrainConfig, changes: Iterable[str]
+) -> None:
+    for line in (*difference(old, experiment.config).values(), *changes):
+        workdir.record(step, "change", line)

@@ -1,0 +1,188 @@
+"""From the state of a run under one config to that under another."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from gan.checkpoints.trees import named_leaves
+from gan.config import SETTINGS, OnResume, difference
+from gan.errors import UsageError
+from gan.players import ROLES, Pair, PlayerState
+from gan.state import GANState
+from gan.trainers.experiment import Experiment
+
+ON_OPTIMIZER_CHANGE = ("refuse", "reset", "keep_moments")
+
+
+def transfer(
+    state: GANState, old: Experiment, new: Experiment, on_optimizer_change: str
+) -> tuple[GANState, list[str]]:
+    """Returns the state with which a changed experiment goes on.
+
+    Parameters, variables and averages are kept. Where a player's optimizer or the dynamics is
+    another, its state starts anew (`reset`), or keeps all that has the same name and shapes on both
+    sides (`keep_moments`).
+
+    Args:
+      state: The old experiment's.
+      old: Its parts.
+      new: The parts to go on with.
+      on_optimizer_change: One of `ON_OPTIMIZER_CHANGE`.
+
+    Returns:
+      The state, and a line for each part that changed, saying what became of its state.
+
+    Raises:
+      UsageError: where a network has other parameters, or a change is refused.
+    """
+    changed = difference(old.config, new.config)
+    refused = [
+        line for key, line in changed.items() if SETTINGS[key].on_resume is OnResume.TRANSFER
+    ]
+    if refused and on_optimizer_change == "refuse":
+        raise UsageError(
+            f"{'; '.join(refused)}. --on_optimizer_change=reset starts that state anew, "
+            f"--on_optimizer_change=keep_moments keeps what both have"
+        )
+    _check_networks(old, new)
+    lines, players = [], state.players
+    for role in ROLES:
+        if f"{role}_optimizer" in changed:
+            player: PlayerState = players.of(role)
+            fresh = jax.jit(new.optimizers.of(role).init)(player.params)
+            opt_state, line = _carry_over(player.opt_state, fresh, on_optimizer_change)
+            players = players.put(role, player.replace(opt_state=opt_state))  # type: ignore[attr-defined]
+            lines.append(f"{role}: its optimizer's state {line}")
+    dynamics_state = state.dynamics_state
+    if "dynamics" in changed:
+        fresh = jax.jit(new.dynamics.init)(players)
+        dynamics_state, line = _carry_over(state.dynamics_state, fresh, on_optimizer_change)
+        lines.append(f"dynamics: its state {line}")
+    averages, more = _transfer_averages(state, old, new, players)
+    return GANState(state.step, players, dynamics_state, averages, state.rollbacks), lines + more
+
+
+def _transfer_averages(
+    state: GANState, old: Experiment, new: Experiment, players: Pair[PlayerState]
+) -> tuple[dict[str, Any], list[str]]:
+    """Returns the new experiment's averages, and a line for each that starts anew.
+
+    An average goes on from the old one that is the same, else from the old one of its name.
+    """
+    averages, lines, step = {}, [], int(state.step)
+    for name, averaging in new.averaging.items():
+        same = [other for other, before in old.averaging.items() if before == averaging]
+        if found := [other for other in (*same, name) if other in state.averages]:
+            averages[name] = state.averages[found[0]]
+            continue
+        try:
+            averaging.check_late_start(step)
+        except ValueError as error:
+            raise UsageError(f"averaging = {new.config.averaging}: {error}") from error
+        averages[name] = averaging.init(players.generator)
+        lines.append(f"averaging: {name} starts from the last iterate")
+    return averages, lines
+
+
+def _check_networks(old: Experiment, new: Experiment) -> None:
+    """Raises UsageError where the players' parameters or variables have other names or shapes."""
+    key = jax.random.key(0)
+    before, now = (jax.eval_shape(part.game.init, key) for part in (old, new))
+    for role in ROLES:
+        old_shapes, new_shapes = (
+            {name: tuple(leaf.shape) for name, leaf in named_leaves(networks.of(role))}
+            for networks in (before, now)
+        )
+        for name in sorted(old_shapes.keys() | new_shapes.keys()):
+            if old_shapes.get(name) != new_shapes.get(name):
+                raise UsageError(
+                    f"{role} = {getattr(new.config, role)!r}: its {name} would be "
+                    f"{new_shapes.get(name, 'missing')}, and is {old_shapes.get(name, 'missing')} "
+                    f"with {getattr(old.config, role)!r}"
+                )
+
+
+class _Field(NamedTuple):
+    """A named value in a state; `kind` is the type of the named tuple that it is in."""
+
+    kind: str
+    name: str
+    value: Any
+
+
+def _carry_over(old: Any, fresh: Any, on_optimizer_change: str) -> tuple[Any, str]:
+    """Returns a fresh state with what it keeps of an old one, and a text that says what that is."""
+    if on_optimizer_change == "reset":
+        return fresh, "starts anew"
+    left = _fields(old)
+    kept: list[str] = []
+    anew: list[str] = []
+
+    def take(field: _Field) -> Any:
+        if not jax.tree.leaves(field.value):
+            return field.value
+        fits = [
+            other
+            for other in left
+            if other.name == field.name and _shapes(other.value) == _shapes(field.value)
+        ]
+        if not fits:
+            anew.append(field.name)
+            return field.value
+        same_kind = [other for other in fits if other.kind == field.kind]
+        taken = (same_kind or fits)[0]
+        left[:] = [other for other in left if other is not taken]  # arrays: `remove` needs ==
+        kept.append(field.name)
+        return taken.value
+
+    state = _rebuild(fresh, take)
+    texts = [
+        f"{verb} {', '.join(dict.fromkeys(names))}"
+        for verb, names in (("keeps", kept), ("starts anew with", anew))
+        if names
+    ]
+    return state, "; ".join(texts) or "has nothing to keep"
+
+
+def _fields(tree: Any) -> list[_Field]:
+    """Returns the named values of an optimizer's or dynamics' state, through all that wraps them."""
+    found: list[_Field] = []
+
+    def collect(field: _Field) -> Any:
+        found.append(field)
+        return field.value
+
+    _rebuild(tree, collect)
+    return found
+
+
+def _rebuild(tree: Any, take: Callable[[_Field], Any]) -> Any:
+    """Returns a tree with `take(field)` in the place of each named value."""
+    if _is_named(tree):
+        return tree._replace(
+            **{
+                name: _rebuild(value, take)
+                if _has_named(value)
+                else take(_Field(type(tree).__name__, name, value))
+                for name, value in zip(tree._fields, tree, strict=True)
+            }
+        )
+    if isinstance(tree, tuple | list):
+        return type(tree)(_rebuild(item, take) for item in tree)
+    if isinstance(tree, dict):
+        return {name: _rebuild(item, take) for name, item in tree.items()}
+    return tree
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, tuple) and hasattr(value, "_fields")
+
+
+def _has_named(value: Any) -> bool:
+    return any(map(_is_named, jax.tree.leaves(value, is_leaf=_is_named)))
+
+
+def _shapes(value: Any) -> Any:
+    shapes = jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), value)
+    return shapes, jax.tree.structure(value)
