@@ -103,5 +103,5 @@ def test_every_key_is_described_and_names_a_registry():
 
     described = config.TrainConfig.__doc__
     for key, setting in config.SETTINGS.items():
-        assert f"      {key}: " in described
+        assert re.search(rf"^ *{key}: ", described, re.MULTILINE)
         assert setting.part is None or setting.part in REGISTRIES
