@@ -1,4 +1,6 @@
+import inspect
 import math
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -90,6 +92,19 @@ def test_every_bound_of_every_part_is_checked_and_listed(kind, name, parameter, 
             with pytest.raises(UsageError, match=f"{parameter} must be ") as error:
                 registry.build(f"{name}({parameter}={value})")
             assert "\n" not in str(error.value)
+
+
+CLASSES = [case for case in EVERY if inspect.isclass(REGISTRIES[case[0]].maker(case[1]))]
+
+
+@pytest.mark.parametrize(("kind", "name", "parameter", "bound"), CLASSES)
+def test_every_class_checks_its_bounds_without_a_spec_too(kind, name, parameter, bound):
+    network = kind in ("generator", "discriminator")
+    context = {"shape": (8, 8, 1), "num_classes": 10} if network else {}
+    required = {"metric": "fid"} if name == "best" else {}
+    for value in broken_values(bound):
+        with pytest.raises(ValueError, match=f"{parameter} must be {re.escape(str(bound))}"):
+            REGISTRIES[kind].maker(name)(**context, **required, **{parameter: value})
 
 
 def test_a_registry_knows_the_bounds_of_what_is_registered_from_outside():
