@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gan.argument_bounds import BoundedFields, Within
-from gan.specs import Registry
+from gan.registry import Registry
 
 
 class Augmentation(BoundedFields, abc.ABC):

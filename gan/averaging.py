@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gan.argument_bounds import AtLeast, BoundedFields, Within
 from gan.players import PlayerState
-from gan.specs import Registry
+from gan.registry import Registry
 
 
 class Averaging(BoundedFields, abc.ABC):

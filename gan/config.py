@@ -11,9 +11,9 @@ import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
+from gan.annotations import matches, type_name
 from gan.argument_bounds import AtLeast, Within, check_fields
 from gan.errors import UsageError, nearest
-from gan.specs import matches, type_name
 
 
 class OnResume(enum.Enum):
@@ -29,7 +29,7 @@ class Setting:
     """What is known of a config key, besides its type, bounds and default.
 
     Attributes:
-      part: The kind of part that its specs name, a key of `gan.specs.REGISTRIES`; None for a number.
+      part: The kind of part that its specs name, a key of `gan.registry.REGISTRIES`; None for a number.
       on_resume: What becomes of a run that is continued with another value.
       in_state: Whether the state of a run has other contents or shapes with another value.
     """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import jax
 from jax.nn import relu, softplus
 
-from gan.specs import Registry
+from gan.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from gan.argument_bounds import AtLeast, BoundedFields
-from gan.specs import Registry
+from gan.registry import Registry
 
 _OVERFLOW = (
     "the update overflowed, though its gradient did not: a smaller learning rate, or "

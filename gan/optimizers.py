@@ -10,7 +10,7 @@ import optax
 import optax.contrib
 
 from gan.argument_bounds import AtLeast, broken_bound
-from gan.specs import Registry
+from gan.registry import Registry
 
 ScalarOrSchedule: TypeAlias = float | Callable[..., Any]
 Strength: TypeAlias = Annotated[float, AtLeast(0)] | Callable[..., Any]

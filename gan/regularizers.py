@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from gan.argument_bounds import AtLeast, BoundedFields
 from gan.data.dataset import Batch
-from gan.specs import Registry
+from gan.registry import Registry
 
 Critic: TypeAlias = Callable[[jax.Array], jax.Array]
 Every: TypeAlias = Annotated[int, AtLeast(1)]

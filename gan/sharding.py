@@ -8,7 +8,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gan.errors import UsageError
-from gan.specs import Registry
+from gan.registry import Registry
 
 MESHES: Registry[Mesh] = Registry("mesh", Mesh)
 

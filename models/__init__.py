@@ -2,6 +2,6 @@
 
 from gan.models.network import DISCRIMINATORS as DISCRIMINATORS
 from gan.models.network import GENERATORS as GENERATORS
-from gan.specs import import_all
+from gan.registry import import_all
 
 import_all(__name__, __path__)

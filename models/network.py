@@ -19,7 +19,7 @@ import jax
 from flax import linen as nn
 
 from gan.argument_bounds import check_fields
-from gan.specs import Registry
+from gan.registry import Registry
 
 _DOWNSAMPLINGS = {28: 2} | {4 * 2**count: count for count in range(1, 9)}  # by the side in pixels
 
@@ -87,7 +87,9 @@ def num_downsamplings(shape: tuple[int, ...]) -> int:
     return _DOWNSAMPLINGS[shape[0]]
 
 
-GENERATORS: Registry[Generator] = Registry("generator", Generator, context=("shape", "num_classes"))
+GENERATORS: Registry[Generator] = Registry(
+    "generator", Generator, context=("shape", "num_classes"), needs=("__call__",)
+)
 DISCRIMINATORS: Registry[Discriminator] = Registry(
-    "discriminator", Discriminator, context=("shape", "num_classes")
+    "discriminator", Discriminator, context=("shape", "num_classes"), needs=("__call__",)
 )

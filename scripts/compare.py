@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from gan import cli
 from gan.errors import UsageError
-from gan.trainers.preemption import Stop
+from gan.preemption import Stop
 
 
 def main(argv: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 START_TIME = time.monotonic()
 
 from gan import cli
-from gan.trainers.preemption import Stop
+from gan.preemption import Stop
 
 
 def main(argv: Sequence[str]) -> None:

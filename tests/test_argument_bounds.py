@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gan.trainers.experiment  # noqa: F401 - registers all parts
+from gan.annotations import hints_of
 from gan.argument_bounds import Above, AtLeast, BoundedFields, Within, bounds_of, broken_bound
 from gan.errors import UsageError
-from gan.specs import REGISTRIES, Registry, _hints
+from gan.registry import REGISTRIES, Registry
 
 
 @given(st.floats(), st.floats(allow_nan=False), st.floats(allow_nan=False))
@@ -67,7 +68,7 @@ EVERY = [
     for kind, registry in REGISTRIES.items()
     for name in registry
     for parameter in registry.parameters(name)
-    for bound in bounds_of(_hints(registry.maker(name)).get(parameter))
+    for bound in bounds_of(hints_of(registry.maker(name)).get(parameter))
 ]
 
 

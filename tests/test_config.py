@@ -5,7 +5,7 @@ import pytest
 
 from gan import config
 from gan.errors import UsageError
-from gan.specs import REGISTRIES
+from gan.registry import REGISTRIES
 
 
 def write(path, body):

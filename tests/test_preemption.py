@@ -9,8 +9,8 @@ import pytest
 
 PROGRAM = """
 import hashlib, signal, sys, time
-from gan.trainers import preemption
-from gan.trainers.preemption import Stop
+from gan import preemption
+from gan.preemption import Stop
 
 preemption.PATIENCE = {patience}
 before = signal.getsignal(signal.SIGINT)  # a job in the background ignores it

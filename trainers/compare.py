@@ -14,11 +14,11 @@ from absl import logging
 from gan.config import TrainConfig, from_mapping
 from gan.errors import UsageError
 from gan.files import replacing
+from gan.preemption import Stop
 from gan.text_tables import format_markdown
 from gan.trainers.evaluation.evaluate import make_evaluator
 from gan.trainers.evaluation.features import MAX_PIXELS, PixelFeatures
 from gan.trainers.experiment import build
-from gan.trainers.preemption import Stop
 from gan.trainers.train import train
 from gan.trainers.workdir import check_writable, read_config
 

@@ -25,8 +25,9 @@ from gan.games import AdversarialGame
 from gan.models.network import Network
 from gan.nonfinite import OnNonfinite
 from gan.players import ROLES, Pair, PlayerState, pairwise
+from gan.registry import REGISTRIES
 from gan.sharding import replicated
-from gan.specs import REGISTRIES, parse
+from gan.specs import parse
 from gan.state import GANState, stream_key
 from gan.trainers.evaluation.features import FeatureNetwork
 

@@ -12,12 +12,12 @@ from absl import logging
 
 from gan.config import TrainConfig
 from gan.data import Examples, Loader
+from gan.preemption import Stop
 from gan.state import GANState, seed_after
 from gan.trainers.evaluation.evaluate import Evaluator, make_run_evaluator
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.metric_writers import MetricWriters
 from gan.trainers.monitoring import Monitor
-from gan.trainers.preemption import Stop
 from gan.trainers.resume import roll_back, start
 from gan.trainers.sampling import Sampler, draw_samples, make_diversity, make_sampler
 from gan.trainers.train_step import MetricWindow, Pace, TrainStep, make_train_step

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from gan.argument_bounds import AtLeast, BoundedFields
 from gan.metrics import higher_is_better
-from gan.specs import Registry
+from gan.registry import Registry
 
 Metrics = Mapping[str, float]
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from gan.specs import Registry
+from gan.registry import Registry
 
 
 @dataclass(frozen=True)

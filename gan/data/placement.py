@@ -9,8 +9,8 @@ from jax.sharding import Mesh
 
 from gan.data.dataset import Examples
 from gan.data.loaders import DeviceResident, Loader, Streaming
+from gan.registry import Registry
 from gan.sharding import agree
-from gan.specs import Registry
 
 
 class Placement(enum.Enum):

@@ -5,6 +5,6 @@ from gan.dynamics.dynamics import Dynamics as Dynamics
 from gan.dynamics.dynamics import LinearMap as LinearMap
 from gan.dynamics.dynamics import LinearOptimizer as LinearOptimizer
 from gan.dynamics.dynamics import StepOutput as StepOutput
-from gan.specs import import_all
+from gan.registry import import_all
 
 import_all(__name__, __path__)

@@ -12,7 +12,7 @@ import optax
 from gan.argument_bounds import BoundedFields
 from gan.games.game import Game
 from gan.players import Gradient, Pair, Params, PlayerState, pairwise, update
-from gan.specs import Registry
+from gan.registry import Registry
 
 
 class StepOutput(NamedTuple):

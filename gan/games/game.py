@@ -7,7 +7,7 @@ import jax
 import optax
 
 from gan.players import Gradient, Pair, Params, PlayerState, Role, Variables
-from gan.specs import Registry
+from gan.registry import Registry
 
 
 class Game(abc.ABC):

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from gan.errors import UsageError
 from gan.metrics.summary import Summary
-from gan.specs import Registry
+from gan.registry import Registry
 
 
 class Need(enum.Enum):
@@ -58,7 +58,7 @@ class Metric(abc.ABC):
         return []
 
 
-METRICS: Registry[Metric] = Registry("metric", Metric)
+METRICS: Registry[Metric] = Registry("metric", Metric, needs=("needs", "scores"))
 
 
 def choose_metrics(

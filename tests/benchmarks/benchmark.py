@@ -31,10 +31,10 @@ from gan.config import TrainConfig
 from gan.data.dataset import Examples
 from gan.data.loaders import Loader
 from gan.errors import RunError
+from gan.preemption import Stop
 from gan.state import GANState
 from gan.text_tables import format_table
 from gan.trainers.experiment import Experiment, build
-from gan.trainers.preemption import Stop
 from gan.trainers.train import compile_program, make_steps
 from gan.trainers.train_step import make_train_step
 from gan.trainers.workdir import open_workdir

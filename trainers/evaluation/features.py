@@ -21,8 +21,8 @@ from gan.files import cache_folder, read_arrays, write_arrays
 from gan.metrics import Need
 from gan.models import inception, inception_weights
 from gan.models.classifier import FeatureOutput
+from gan.registry import Registry
 from gan.sharding import replicated
-from gan.specs import Registry
 from gan.trainers.evaluation.classifier_training import ClassifierTraining
 
 MAX_PIXELS = 4_096

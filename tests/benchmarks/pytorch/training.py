@@ -1,6 +1,6 @@
 """Training written the usual way in PyTorch, from one of our configs: the same maths, step by step.
 
-Specs are read by `gan.specs`, which does not import JAX. A part that is not known here raises
+Specs are read by `gan.registry`, which does not import JAX. A part that is not known here raises
 ValueError.
 """
 
@@ -15,7 +15,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from gan.config import TrainConfig
 from gan.errors import UsageError
-from gan.specs import Registry
+from gan.registry import Registry
 from tests.benchmarks.pytorch import dcgan, mlp, r3gan, resnet
 
 NUM_IMAGES = 2048
