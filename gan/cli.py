@@ -15,7 +15,8 @@ from typing import NoReturn
 
 from absl import logging as absl_logging
 
-from gan.errors import RunError, Stopped, UsageError
+from gan import parts
+from gan.errors import RunError, Stopped, UsageError, describe
 from gan.files import cache_folder
 
 
@@ -46,11 +47,13 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     except Exception as error:  # noqa: BLE001
         if type(error).__name__ == "AsyncError" and isinstance(error.__cause__, Exception):
             error = error.__cause__  # CLU's, around what a writer has raised
-        # A full disk, a device out of memory. All else is a mistake of ours: show where it is.
-        expected = isinstance(error, OSError | RuntimeError)
+        # A full disk, a device out of memory, someone's own part. All else is a mistake of ours: show
+        # where it is.
+        in_part = parts.reason(error)
+        expected = in_part is not None or isinstance(error, OSError | RuntimeError)
         if os.environ.get("GAN_TRACEBACK") or not expected:
             traceback.print_exception(error)
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        reason = in_part or describe(error)
         _end(1, f"failed: {reason}" + (" (GAN_TRACEBACK=1 shows where)" if expected else ""))
 
 
@@ -75,6 +78,27 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def add_parts_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag that names files with parts of one's own."""
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="files or modules with parts of your own; see docs/extending.md",
+    )
+
+
+def load_parts(names: Sequence[str]) -> None:
+    """Loads the files and modules that the flag names.
+
+    Raises:
+      UsageError: see `gan.parts.load`.
+    """
+    parts.load([parts.absolute(name, pathlib.Path.cwd()) for name in names])
 
 
 def parse_with_overrides(

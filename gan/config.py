@@ -1,18 +1,17 @@
-"""The config of a run: a file with `get_config()`, changed on the command line, checked, frozen."""
+"""The config of a run: everything that decides what it computes, checked and frozen."""
 
 import ast
 import dataclasses
 import enum
-import importlib.util
+import inspect
 import json
-import pathlib
-import sys
+import re
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 from gan.annotations import matches, type_name
-from gan.argument_bounds import AtLeast, Within, check_fields
+from gan.argument_bounds import AtLeast, Within, bounds_of, check_fields
 from gan.errors import UsageError, nearest
 
 
@@ -53,6 +52,8 @@ class TrainConfig:
     `gan.specs`; `python scripts/train.py --list` shows what they can say.
 
     Attributes:
+      parts: Files and modules with parts of one's own; a file's path is relative to the config's
+        folder.
       seed: Seed of every random number of the run.
       num_steps: Generator updates to make.
       batch_size: Real examples in a batch, over all devices.
@@ -73,6 +74,7 @@ class TrainConfig:
       on_nonfinite: Spec of what to do about a step with numbers that are not finite; the step itself
         is never made.
       keep_checkpoints: Specs of which checkpoints are kept; the newest always is.
+      callbacks: Specs of what is called during training with metrics and state.
       log_every_steps: Metrics are averaged over this many steps and logged.
       sample_every_steps: A grid of samples is drawn every so many steps; 0 is never.
       checkpoint_every_steps: The state is saved every so many steps, and at the end.
@@ -81,6 +83,7 @@ class TrainConfig:
       eval_features: Spec of the network in whose features images are compared.
     """
 
+    parts: Annotated[Specs, Setting(on_resume=OnResume.ALLOW)] = ()
     seed: Annotated[int, Within(0, 2**32, open_end=True)] = 0
     num_steps: Annotated[int, AtLeast(1), _FREE] = 10_000
     batch_size: Annotated[int, AtLeast(1)] = 64
@@ -102,6 +105,7 @@ class TrainConfig:
     keep_checkpoints: Annotated[Specs, Setting("rule of retention", OnResume.ALLOW)] = (
         "latest(3)",
     )
+    callbacks: Annotated[Specs, Setting("callback", OnResume.ALLOW)] = ()
     log_every_steps: Annotated[int, AtLeast(1), _FREE] = 100
     sample_every_steps: Annotated[int, AtLeast(0), _FREE] = 1_000
     checkpoint_every_steps: Annotated[int, AtLeast(1), _FREE] = 1_000
@@ -157,19 +161,24 @@ def from_mapping(values: Mapping[str, Any]) -> TrainConfig:
     return TrainConfig(**checked)
 
 
-def load(path: str | pathlib.Path, overrides: Mapping[str, str] | None = None) -> TrainConfig:
-    """Reads a config file and applies what the command line changes.
+def describe_keys() -> list[str]:
+    """Describes every key in a line: type, default, bounds, and what it means."""
+    hints = typing.get_type_hints(TrainConfig, include_extras=True)
+    meanings = _meanings()
+    lines = []
+    for field in dataclasses.fields(TrainConfig):
+        about = [type_name(_TYPES[field.name]), *map(str, bounds_of(hints[field.name]))]
+        default, meaning = f"{field.name}={field.default!r}", meanings[field.name]
+        lines.append(f"{default}  [{', '.join(about)}]  {meaning}")
+    return lines
 
-    Args:
-      path: A Python file with `get_config()`, which returns a mapping such as a ConfigDict.
-      overrides: New values by key, as text.
 
-    Raises:
-      UsageError: where the file or an override is not what it should be.
-    """
-    values = dict(_run_config_file(pathlib.Path(path)))
-    values |= {name: _parse_value(name, text) for name, text in (overrides or {}).items()}
-    return from_mapping(values)
+def _meanings() -> dict[str, str]:
+    """Returns what the docstring of `TrainConfig` says of each key, on one line."""
+    _, _, attributes = inspect.getdoc(TrainConfig).partition("Attributes:\n")  # type: ignore[union-attr]
+    entries = re.split(r"^  (?=\w+: )", attributes, flags=re.MULTILINE)[1:]
+    split = (entry.split(": ", 1) for entry in entries)
+    return {name: " ".join(text.split()) for name, text in split}
 
 
 def to_json(config: TrainConfig) -> str:
@@ -183,8 +192,12 @@ def _check_key(name: str) -> None:
         raise UsageError(f"config: unknown key {name!r}{hint}")
 
 
-def _parse_value(name: str, text: str) -> Any:
-    """Reads the value of a key on the command line: text for a text key, else a literal."""
+def parse_value(name: str, text: str) -> Any:
+    """Reads the value of a key on the command line: text for a text key, else a literal.
+
+    Raises:
+      UsageError: for an unknown key.
+    """
     _check_key(name)
     hint = _TYPES[name]
     if hint is str:
@@ -193,39 +206,3 @@ def _parse_value(name: str, text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def _run_config_file(path: pathlib.Path) -> Mapping[str, Any]:
-    try:
-        exists = path.is_file()
-    except OSError as error:
-        raise UsageError(f"config file {path}: {error.strerror}") from error
-    if not exists:
-        there = (
-            sorted(other.name for other in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        )
-        hint = nearest(path.name, there)
-        raise UsageError(f"config file {path} does not exist{hint}")
-    spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"config file {path}: a Python file is accepted")
-    module = importlib.util.module_from_spec(spec)
-    writes_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        spec.loader.exec_module(module)
-        if not callable(getattr(module, "get_config", None)):
-            raise UsageError(f"config file {path} has no get_config()")
-        config = module.get_config()
-    except UsageError:
-        raise
-    except Exception as error:  # whatever a user's own file may raise
-        raise UsageError(f"config file {path}: {type(error).__name__}: {error}") from error
-    finally:
-        sys.dont_write_bytecode = writes_bytecode
-    if isinstance(config, Mapping):
-        return config
-    if hasattr(config, "items"):
-        return dict(config.items())
-    raise UsageError(
-        f"config file {path}: get_config() must return a ConfigDict, not {type(config).__name__}"
-    )

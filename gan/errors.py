@@ -2,7 +2,8 @@
 
 import difflib
 import signal
-from collections.abc import Iterable
+import traceback
+from collections.abc import Collection, Iterable
 
 
 class UsageError(Exception):
@@ -29,3 +30,22 @@ def nearest(given: str, accepted: Iterable[str]) -> str:
     # Swapped letters are the commonest slip; otherwise the best match is the first.
     swapped = [name for name in close if sorted(name) == sorted(given)]
     return f"; did you mean {(swapped or close)[0]!r}?"
+
+
+def describe(error: BaseException) -> str:
+    """Describes an error in one line: its type, unless it is one for people, and its first line."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, UsageError | RunError):
+        return text
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def describe_in(files: Collection[str], error: BaseException) -> str | None:
+    """Describes an error in one line that begins with the last place in some files it came through.
+
+    Returns None where it came through none of them.
+    """
+    if isinstance(error, SyntaxError) and error.filename in files:
+        return f"{error.filename}, line {error.lineno}: SyntaxError: {error.msg}"
+    places = [place for place in traceback.extract_tb(error.__traceback__) if place[0] in files]
+    return f"{places[-1][0]}, line {places[-1][1]}: {describe(error)}" if places else None

@@ -191,8 +191,8 @@ class Registry(Generic[T]):
             link = self._build(spec, context)
             if not isinstance(link, self.product):
                 raise UsageError(
-                    f"{spec.name} is an argument of {self.kind}s, not one by itself: it makes a "
-                    f"{type(link).__name__}, not a {self.product.__name__}"
+                    f"{spec.name} is no {self.kind} by itself, at most an argument of one: it makes "
+                    f"{type(link).__name__}, not {self.product.__name__}"
                 )
             links.append(link)
         return self.chain(*links) if self.chain and len(links) > 1 else links[0]
@@ -285,17 +285,22 @@ def all_or_nothing() -> Iterator[None]:
         raise
 
 
-def forget(origin: str) -> None:
-    """Removes all that a file has registered."""
+def forget(is_from: Callable[[str], bool]) -> None:
+    """Removes all parts whose origin is one that a function accepts."""
     for registry in REGISTRIES.values():
-        for name in [name for name in registry._makers if registry.origin(name) == origin]:
+        for name in [name for name in registry._makers if is_from(registry.origin(name))]:
             del registry._makers[name], registry._origins[name]
+
+
+def installed_parts() -> importlib.metadata.EntryPoints:
+    """Returns the modules with parts that installed packages announce."""
+    return importlib.metadata.entry_points(group=ENTRY_POINTS)
 
 
 @functools.cache
 def load_installed() -> None:
     """Imports the modules by which installed packages announce parts; warns where one fails."""
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+    for entry in installed_parts():
         try:
             with all_or_nothing():
                 entry.load()

@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--step_only", action="store_true", help="leave out the whole loop and the start-up"
     )
+    cli.add_parts_flag(parser)
     flags, overrides = cli.parse_with_overrides(parser, argv)
     if flags.rounds < 1:
         raise UsageError(f"--rounds must be at least 1, given {flags.rounds}")
@@ -43,11 +44,11 @@ def main(argv: Sequence[str]) -> None:
         raise UsageError("--against pytorch needs it: pip install torch==2.13.0")
 
     sys.path.insert(0, str(_ROOT))  # before other packages named `tests`
-    from gan import config as configs
+    from gan import config_files
     from tests.benchmarks.benchmark import describe, measure
     from tests.benchmarks.pytorch_process import PyTorchProcess
 
-    config = configs.load(flags.config, overrides)
+    config = config_files.load(flags.config, overrides, flags.parts)
     cli.log_to_terminal()
 
     def start_pytorch(shape: Sequence[int]) -> PyTorchProcess:
@@ -56,6 +57,8 @@ def main(argv: Sequence[str]) -> None:
 
     train = [sys.executable, str(_ROOT / "scripts" / "train.py"), "--config", flags.config]
     train += [f"--config.{key}={value}" for key, value in overrides.items()]
+    if flags.parts:
+        train += ["--parts", *flags.parts]
     result = measure(
         config,
         flags.rounds,

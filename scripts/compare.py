@@ -30,18 +30,19 @@ def main(argv: Sequence[str]) -> None:
         "--learning_rate", type=float, default=2e-4, help="of all optimizers (2e-4)"
     )
     parser.add_argument("--b1", type=float, default=0.5, help="of all optimizers (0.5)")
+    cli.add_parts_flag(parser)
     flags, overrides = cli.parse_with_overrides(parser, argv)
     if flags.seeds < 1:
         raise UsageError(f"--seeds must be at least 1, given {flags.seeds}")
 
     with Stop() as stop:
-        from gan import config
+        from gan import config_files
         from gan.trainers.compare import check, compare, make_variants
 
         cli.log_to_terminal()
         variants = make_variants(flags.learning_rate, flags.b1)
         paths = [pathlib.Path(path) for path in flags.config]
-        configs = {path.stem: config.load(path, overrides) for path in paths}
+        configs = {path.stem: config_files.load(path, overrides, flags.parts) for path in paths}
         for cfg in configs.values():
             check(cfg, variants)
         for name, cfg in configs.items():

@@ -31,6 +31,7 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--weights", help="an average by its name, raw or slow (the first average)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the latents (0)")
+    cli.add_parts_flag(parser)
     flags = parser.parse_args(argv)
     if flags.images and not flags.dataset:
         parser.error("--images needs --dataset: the real images to which they are compared")
@@ -48,6 +49,7 @@ def main(argv: Sequence[str]) -> None:
     cli.log_to_terminal()
     metrics = None if flags.metrics is None else flags.metrics.split(",")
     if flags.images:
+        cli.load_parts(flags.parts)
         result = evaluate_images(
             flags.images, flags.dataset, data_dir=flags.data_dir, metrics=metrics,
             features=flags.features,
@@ -56,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
         return
     latest = evaluate_run(
         flags.workdir, steps=flags.steps, metrics=metrics, num_images=flags.num_images,
-        features=flags.features, weights=flags.weights, seed=flags.seed,
+        features=flags.features, weights=flags.weights, seed=flags.seed, parts=flags.parts,
     )  # fmt: skip
     print(format_results(read_results(flags.workdir), latest))
 

@@ -36,11 +36,13 @@ def main(argv: Sequence[str]) -> None:
         metavar="DIR",
         help="folder for .png and .csv files (runs/games)",
     )
+    cli.add_parts_flag(parser)
     flags = parser.parse_args(argv)
 
     from gan.analysis.report import CLASSIC, check, report
     from gan.analysis.trajectories import Method
 
+    cli.load_parts(flags.parts)
     if flags.num_steps < 10:
         raise UsageError(f"--num_steps must be at least 10, given {flags.num_steps}")
     methods = []

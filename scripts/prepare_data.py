@@ -27,6 +27,7 @@ def main(argv: Sequence[str]) -> None:
         "--raw_dir", metavar="DIR", help="folder with the published files, packed or not"
     )
     parser.add_argument("--preview", metavar="FILE.png", help="draw a grid of examples with labels")
+    cli.add_parts_flag(parser)
     flags = parser.parse_args(argv)
 
     from gan.data import DATASETS
@@ -34,6 +35,7 @@ def main(argv: Sequence[str]) -> None:
     from gan.data.preview import check_name, preview, summary
 
     cli.log_to_terminal()
+    cli.load_parts(flags.parts)
     if flags.preview is not None:
         check_name(flags.preview)
     dataset = DATASETS.build(flags.dataset, data_dir=flags.data_dir)

@@ -6,6 +6,7 @@ python scripts/sample.py --workdir runs/digits --num_images 64 --seed 0 --output
 from collections.abc import Sequence
 
 from gan import cli
+from gan.errors import UsageError
 
 
 def main(argv: Sequence[str]) -> None:
@@ -23,19 +24,18 @@ def main(argv: Sequence[str]) -> None:
         help="an average by its name (ema, uniform), raw, or slow after lookahead "
         "(the config's first average)",
     )
+    cli.add_parts_flag(parser)
     flags = parser.parse_args(argv)
 
-    from gan.trainers.sampling import sample
+    from gan.trainers.run import load
+    from gan.trainers.sampling import check_output
 
-    step = sample(
-        flags.workdir,
-        flags.output,
-        num_images=flags.num_images,
-        seed=flags.seed,
-        weights=flags.weights,
-        step=flags.step,
-    )
-    print(f"{flags.output}: {flags.num_images} samples of {flags.workdir} at step {step}")
+    if flags.num_images < 1:
+        raise UsageError(f"--num_images must be at least 1, given {flags.num_images}")
+    check_output(flags.output)
+    run = load(flags.workdir, flags.step, parts=flags.parts)
+    run.write_samples(flags.output, flags.num_images, flags.seed, weights=flags.weights)
+    print(f"{flags.output}: {flags.num_images} samples of {flags.workdir} at step {run.step}")
 
 
 if __name__ == "__main__":

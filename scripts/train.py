@@ -4,7 +4,8 @@ python scripts/train.py --config configs/digits.py --workdir runs/digits
 python scripts/train.py --config configs/digits.py --workdir runs/adam \
         --config.generator_optimizer='adam(1e-4)'
 
-After Ctrl-C or SIGTERM it saves and ends (exit code 130 or 143); the same command resumes the run.
+After Ctrl-C or SIGTERM it saves and ends (exit code 130 or 143); the same command resumes the run,
+and so does `--workdir` alone.
 """
 
 import time
@@ -19,8 +20,13 @@ from gan.preemption import Stop
 def main(argv: Sequence[str]) -> None:
     """Parses the flags, and trains or lists what specs can name."""
     parser = cli.make_parser(__doc__)
-    parser.add_argument("--config", metavar="FILE", help="a file with get_config()")
-    parser.add_argument("--config.KEY", metavar="VALUE", help="changes one key of the config")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="a file with get_config(), or a run's config.json (that of the workdir)",
+    )
+    parser.add_argument("--config.KEY", metavar="VALUE", help="changes one key; see --list")
+    cli.add_parts_flag(parser)
     parser.add_argument("--workdir", metavar="DIR", help="the run's folder")
     parser.add_argument(
         "--init_from",
@@ -42,27 +48,34 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--profile", action="store_true", help="profile some steps for TensorBoard")
     parser.add_argument(
-        "--list", action="store_true", help="print everything that specs can name, and exit"
+        "--list",
+        action="store_true",
+        help="print every config key and everything that specs can name, and exit",
     )
     flags, overrides = cli.parse_with_overrides(parser, argv)
     if flags.list:
-        from gan.trainers.experiment import list_parts
+        from gan import config_files
+        from gan.trainers.experiment import list_keys_and_parts
 
-        print(list_parts())
+        cli.load_parts(flags.parts)
+        if flags.config:
+            config_files.load(flags.config, overrides)
+        print(list_keys_and_parts())
         return
-    if not flags.config or not flags.workdir:
+    if not flags.workdir:
         parser.error("--config and --workdir are needed (or --list)")
 
     with Stop(distributed=bool(flags.distributed)) as stop:
-        from gan import config
+        from gan import config_files
         from gan.sharding import join_processes
-        from gan.trainers.train import train
+        from gan.trainers.run import train
 
         cli.log_to_terminal()
         if flags.distributed:
             join_processes(flags.distributed)
+        path = flags.config or config_files.of_run(flags.workdir)
         train(
-            config.load(flags.config, overrides),
+            config_files.load(path, overrides, flags.parts),
             flags.workdir,
             profile=flags.profile,
             init_from=flags.init_from,

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from gan import config
+from gan import config, config_files
 from gan.errors import UsageError
 from gan.registry import REGISTRIES
 
@@ -15,7 +15,7 @@ def write(path, body):
 
 def test_load_applies_overrides_with_their_types(tmp_path):
     path = write(tmp_path / "c.py", "    return ConfigDict({'num_steps': 7, 'loss': 'hinge'})\n")
-    loaded = config.load(
+    loaded = config_files.load(
         path,
         {
             "batch_size": "8",
@@ -63,7 +63,7 @@ def test_json_round_trip():
 )
 def test_errors(tmp_path, body, overrides, words):
     with pytest.raises(UsageError) as error:
-        config.load(write(tmp_path / "c.py", body), overrides)
+        config_files.load(write(tmp_path / "c.py", body), overrides)
     for word in words:
         assert word in str(error.value)
 
@@ -71,19 +71,19 @@ def test_errors(tmp_path, body, overrides, words):
 def test_missing_file_names_the_nearest(tmp_path):
     write(tmp_path / "digits.py", "    return {}\n")
     with pytest.raises(UsageError, match=r"digit\.py does not exist; did you mean 'digits\.py'"):
-        config.load(tmp_path / "digit.py")
+        config_files.load(tmp_path / "digit.py")
 
 
 def test_file_without_get_config(tmp_path):
     (tmp_path / "c.py").write_text("x = 1\n")
     with pytest.raises(UsageError, match=r"no get_config\(\)"):
-        config.load(tmp_path / "c.py")
+        config_files.load(tmp_path / "c.py")
 
 
 def test_file_with_a_syntax_error(tmp_path):
     (tmp_path / "c.py").write_text("def get_config(:\n")
     with pytest.raises(UsageError, match="SyntaxError"):
-        config.load(tmp_path / "c.py")
+        config_files.load(tmp_path / "c.py")
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,10 @@ def test_every_key_is_described_and_names_a_registry():
     for key, setting in config.SETTINGS.items():
         assert re.search(rf"^ *{key}: ", described, re.MULTILINE)
         assert setting.part is None or setting.part in REGISTRIES
+
+
+def test_every_key_is_listed_with_its_type_default_and_meaning():
+    lines = config.describe_keys()
+    assert len(lines) == len(config.SETTINGS)
+    assert "num_steps=10000  [int, at least 1]  Generator updates to make." in lines
+    assert "data_dir=None  [str or None]  Folder where TFDS has prepared its datasets" in lines[6]

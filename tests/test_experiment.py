@@ -92,7 +92,7 @@ def test_a_best_that_is_never_saved_is_refused():
         ({"regularizers": ("r3",)}, ["regularizers = 'r3'", "did you mean 'r2'?"]),
         ({"generator_optimizer": "adma(1e-4)"}, ["generator_optimizer", "did you mean 'adam'?"]),
         ({"generator_optimizer": "adam(1e-4, b3=1)"}, ["unknown argument 'b3'", "'b2'"]),
-        ({"discriminator_optimizer": "constant_schedule(1.0)"}, ["not one by itself"]),
+        ({"discriminator_optimizer": "constant_schedule(1.0)"}, ["is no optimizer by itself"]),
         ({"dataset": "gaussians", "generator": "dcgan"}, ["generator = 'dcgan'", "is 2"]),
         ({"generator": "mlp(conditional=True)"}, ["conditional must be the same"]),
         ({"averaging": ("ema(0.9)", "ema(decay=0.9)")}, ["the same average is there twice"]),

@@ -131,7 +131,7 @@ def test_every_optimizer_by_its_name_on_a_small_game(spec):
         ("adam('fast')", "learning_rate must be"),
         ("adam", "missing a required argument: 'learning_rate'"),
         ("optimistic_adam(1e-4, first_step='big')", "'optimistic' or 'plain'"),
-        ("cosine_decay_schedule(0.1, 10)", "not one by itself"),
+        ("cosine_decay_schedule(0.1, 10)", "is no optimizer by itself"),
         ("xyz", r"scripts/train\.py --list prints all \d+ of them"),
         ("lbfgs(0.1)", "unknown optimizer 'lbfgs'"),
     ],

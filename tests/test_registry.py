@@ -63,7 +63,10 @@ def test_build_passes_arguments_context_and_nested_specs(shapes):
         ("square(1, name=big)", ["name must be in quotes: name='big'"]),
         ("square(size=1, size=2)", ["'size' is given twice"]),
         ("frame(number)", ["inner must be Shape", "'number'"]),
-        ("number", ["number is an argument of shapes, not one by itself"]),
+        (
+            "number",
+            ["number is no shape by itself, at most an argument of one: it makes float, not Shape"],
+        ),
         ("square(1) | square(2)", ["shape is one name, without '|'"]),
     ],
 )

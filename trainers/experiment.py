@@ -12,29 +12,34 @@ from clu.parameter_overview import get_parameter_overview
 from jax.sharding import Mesh
 
 import gan.optimizers  # noqa: F401 - registers them
+from gan import parts
 from gan.augmentation import Augmentation
 from gan.averaging import Averaging
+from gan.callbacks import Callback
 from gan.checkpoints.retention import Retention
-from gan.config import SETTINGS, TrainConfig
-from gan.data import Batch, Dataset, Examples, Loader
+from gan.config import SETTINGS, TrainConfig, describe_keys
+from gan.data import Batch, Dataset, Examples, Loader, check_examples
 from gan.data.permutation import check_indices
 from gan.data.placement import Placement, make_loader
-from gan.dynamics import Dynamics, StepOutput
-from gan.errors import UsageError, nearest
+from gan.dynamics import Dynamics
+from gan.errors import UsageError, describe, nearest
 from gan.games import AdversarialGame
 from gan.models.network import Network
 from gan.nonfinite import OnNonfinite
 from gan.players import ROLES, Pair, PlayerState, pairwise
-from gan.registry import REGISTRIES
+from gan.registry import OURS, REGISTRIES
 from gan.sharding import replicated
-from gan.specs import parse
+from gan.specs import names_in, parse
 from gan.state import GANState, stream_key
 from gan.trainers.evaluation.features import FeatureNetwork
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """The parts of a run, as its config names them."""
+    """The parts of a run, as its config names them.
+
+    `parts` is the SHA-256 of each file and module in `config.parts`, as it was executed.
+    """
 
     config: TrainConfig
     dataset: Dataset
@@ -48,6 +53,8 @@ class Experiment:
     on_nonfinite: OnNonfinite
     retention: tuple[Retention, ...]
     features: FeatureNetwork
+    callbacks: tuple[Callback, ...]
+    parts: dict[str, str]
 
     def init(self) -> GANState:
         """Returns the state before the first step, a pure function of the config."""
@@ -87,9 +94,16 @@ class Experiment:
         """Reads the dataset.
 
         Raises:
-          UsageError: where it is not there, or has too many examples for batches of this size.
+          UsageError: where it is not there, is not what it was described as, or has too many examples
+            for batches of this size.
         """
-        examples = self.dataset.load()
+        try:
+            examples = self.dataset.load()
+            check_examples(self.dataset, examples)
+        except Exception as error:
+            if (where := parts.reason(error)) is None or isinstance(error, UsageError):
+                raise
+            raise UsageError(f"dataset = {self.config.dataset!r}: {where}") from error
         check_indices(len(examples.labels), self.config.batch_size)
         return examples
 
@@ -148,20 +162,22 @@ def build(config: TrainConfig) -> Experiment:
     )
     experiment = Experiment(
         config, dataset, data_placement, augmentation, game, optimizers, dynamics, averaging, mesh,
-        on_nonfinite, retention, part("eval_features"),
+        on_nonfinite, retention, part("eval_features"), part("callbacks"),
+        parts.digests_of(config.parts),
     )  # fmt: skip
     _check_optimizers(experiment)
-    if dynamics.needs_derivative:
-        _check_derivative(experiment)
+    if dynamics.needs_derivative or _parts_of_others(config):
+        _check_step(experiment)
     return experiment
 
 
-def list_parts() -> str:
-    """Lists all that specs can name, from the signatures in the code.
+def list_keys_and_parts() -> str:
+    """Lists every config key, and all that specs can name, from the signatures in the code.
 
     Returns:
-      A section for each kind of part, headed by its config keys, or by the kind where it has none; in
-      it a line for each name, with arguments, defaults and bounds.
+      A line for each key; and a section for each kind of part, headed by its config keys, or by the
+      kind where it has none; in it a line for each name, with arguments, defaults and bounds, and
+      with where it is from unless it is ours.
     """
     headings: dict[str, list[str]] = {}
     for key, setting in SETTINGS.items():
@@ -169,15 +185,37 @@ def list_parts() -> str:
             headings.setdefault(setting.part, []).append(key)
     for kind in REGISTRIES:
         headings.setdefault(kind, [kind])
-    sections = []
+    sections = ["config keys:\n" + "\n".join(f"  {line}" for line in describe_keys())]
     for kind, heading in headings.items():
         registry = REGISTRIES[kind]
         lines = [f"{', '.join(heading)}:"]
         for name in registry:
-            bounds = registry.bounds(name)
-            lines.append(f"  {registry.usage(name)}" + (f"  [{bounds}]" if bounds else ""))
+            line = f"  {registry.usage(name)}"
+            if bounds := registry.bounds(name):
+                line += f"  [{bounds}]"
+            if (origin := registry.origin(name)) != OURS:
+                line += f"  from {origin}"
+            lines.append(line)
         sections.append("\n".join(lines))
     return "\n\n".join(sections)
+
+
+def undeclared_parts(config: TrainConfig) -> list[str]:
+    """Names the parts that a saved run could not find again: they are from no file in its `parts`."""
+    return parts.undeclared(config.parts, _parts_of_others(config))
+
+
+def _parts_of_others(config: TrainConfig) -> list[tuple[str, str]]:
+    """Returns kind and name of each part of a config that is not from this package."""
+    found = []
+    for key, setting in SETTINGS.items():
+        if setting.part is None:
+            continue
+        registry, specs = REGISTRIES[setting.part], getattr(config, key)
+        for spec in (specs,) if isinstance(specs, str) else specs:
+            names = sorted(names_in(spec))
+            found += [(setting.part, name) for name in names if registry.origin(name) != OURS]
+    return found
 
 
 def _build_parts(config: TrainConfig, key: str, **context: Any) -> Any:
@@ -261,24 +299,35 @@ def _first_update(optimizer: optax.GradientTransformation, params: Any) -> Any:
     return optimizer.update(params, optimizer.init(params), params, value=jnp.zeros([]))
 
 
-def _check_derivative(experiment: Experiment) -> None:
-    """Traces one step of a dynamics that differentiates the vector field."""
+def _check_step(experiment: Experiment) -> None:
+    """Traces one step and one drawing of samples: a fault in someone's part shows before any work."""
     config, batch_size = experiment.config, experiment.config.batch_size
-    batch = Batch(
-        examples=jnp.zeros([batch_size, *experiment.dataset.shape]),
-        labels=jnp.zeros([batch_size], jnp.int32),
-        update=jnp.zeros([], jnp.int32),
-    )
+    images = jnp.zeros([batch_size, *experiment.dataset.shape])
+    labels, update = jnp.zeros([batch_size], jnp.int32), jnp.zeros([], jnp.int32)
+    key = jax.random.key(0)
 
-    def step(state: GANState) -> StepOutput:
-        return experiment.dynamics.step(
+    def step(state: GANState) -> Any:
+        examples = images
+        for augment in experiment.augmentation:
+            examples = augment(examples, key)
+        batch = Batch(examples=examples, labels=labels, update=update)
+        output = experiment.dynamics.step(
             experiment.game, experiment.optimizers, state.players, state.dynamics_state,
-            [batch] * experiment.dynamics.num_batches, jax.random.key(0),
+            [batch] * experiment.dynamics.num_batches, key,
         )  # fmt: skip
+        for name, averaging in experiment.averaging.items():
+            averaging.update(state.averages[name], output.players.generator, state.step)
+        generator, latents = output.players.generator, jnp.zeros([batch_size, config.latent_dim])
+        experiment.game.sample(generator.params, generator.variables, latents, labels)
+        return output
 
     try:
         jax.eval_shape(step, jax.eval_shape(experiment.init))
-    except Exception as error:  # whatever JAX may raise
+    except Exception as error:  # whatever JAX, or someone's part, may raise
+        if (where := parts.reason(error)) is not None:
+            raise UsageError(f"no step can be made with these parts: {where}") from error
+        if not experiment.dynamics.needs_derivative:
+            raise UsageError(f"no step can be made with these parts: {describe(error)}") from error
         raise UsageError(
             f"dynamics = {config.dynamics!r} needs the derivative of the vector field, and cannot "
             f"take it of loss = {config.loss!r} with these networks: {_first_line(error)}"

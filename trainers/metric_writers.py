@@ -174,16 +174,14 @@ class MetricWriters:
         return actions
 
 
-def logged_values(path: pathlib.Path, name: str, last_step: int) -> list[float]:
-    """Reads the values of a metric that were logged up to a step.
+def logged_lines(path: pathlib.Path, last_step: int) -> list[dict[str, Any]]:
+    """Reads what was logged up to a step: for each step that was, `step` and the values by name.
 
     Args:
       path: A `metrics.jsonl`, which may not be there.
-      name: The metric.
       last_step: The last step to read; later ones are of a course that the run has left.
     """
-    lines = [json.loads(line) for step, line in _lines(path) if step <= last_step]
-    return [float(line[name]) for line in lines if isinstance(line.get(name), int | float)]
+    return [json.loads(line) for step, line in _lines(path) if step <= last_step]
 
 
 def _lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:

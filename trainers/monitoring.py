@@ -1,12 +1,19 @@
-"""Watches a run: steps whose numbers are not finite, and a generator that collapses."""
+"""Watches a run: numbers that are not finite, a generator that collapses; and the callbacks."""
+
+from collections.abc import Mapping
 
 import jax
 import numpy as np
+from clu import metrics as clu_metrics
 
-from gan.errors import RunError
+from gan import parts
+from gan.callbacks import CallbackInput
+from gan.errors import RunError, describe
 from gan.nonfinite import OnNonfinite
-from gan.trainers.metric_writers import logged_values
-from gan.trainers.train_step import NotFinite
+from gan.state import GANState
+from gan.trainers.experiment import Experiment
+from gan.trainers.metric_writers import logged_lines
+from gan.trainers.train_step import MetricWindow, NotFinite
 from gan.trainers.workdir import Workdir
 
 _COLLAPSED, _DIVERSE = 0.1, 0.2  # of the data's diversity
@@ -25,8 +32,9 @@ class Monitor:
         self._workdir, self._policy = workdir, policy
         self._skipped_in_a_row = 0
         self._diverse = False
-        for diversity in logged_values(workdir.path / "metrics.jsonl", "diversity", step):
-            self._collapses(diversity)
+        for line in logged_lines(workdir.path / "metrics.jsonl", step):
+            if line.get("diversity") is not None:
+                self._collapses(line["diversity"])
 
     def check_finite(self, found: NotFinite, step: int, num_steps: int) -> int:
         """Waits for a call of the train step, and records those of its steps that were not finite.
@@ -83,6 +91,40 @@ class Monitor:
             if newest
             else "no checkpoint is saved yet"
         )
+
+
+class CallbackCaller:
+    """Calls each callback of a run at its own period, with the averages over that period.
+
+    Args:
+      experiment: The run's parts.
+      workdir: Its folder.
+      step: The step from which it goes on.
+    """
+
+    def __init__(self, experiment: Experiment, workdir: Workdir, step: int) -> None:
+        self._workdir = workdir
+        self._calls = [(own, MetricWindow(experiment, step)) for own in experiment.callbacks]
+
+    def add(self, metrics: clu_metrics.Collection, num_skipped: int) -> None:
+        """Adds the metrics of a call of the train step."""
+        for _, window in self._calls:
+            window.add(metrics, num_skipped)
+
+    def after_step(self, step: int, state: GANState, scores: Mapping[str, float]) -> None:
+        """Calls the callbacks that are due; records a failure as an event."""
+        for callback, window in self._calls:
+            if step % callback.every_steps:
+                continue
+            metrics = window.close(step) | dict(scores)
+            if jax.process_index() > 0:
+                continue
+            try:
+                callback(CallbackInput(step, metrics, state, self._workdir.path))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the training is worth more
+                why = parts.reason(error) or describe(error)
+                text = f"callback {type(callback).__name__} at step {step}: {why}"
+                self._workdir.record(step, "callback_failed", text)
 
 
 def _ranges(steps: list[int]) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 from absl import logging
 
+from gan import parts
 from gan.checkpoints import Checkpoints, DamageError, Manifest
 from gan.config import SETTINGS, OnResume, TrainConfig, difference, from_mapping
 from gan.errors import RunError, UsageError
@@ -102,7 +103,8 @@ def load_state(
     )
     if not any(SETTINGS[key].in_state for key in difference(config, experiment.config)):
         return checkpoints.restore(manifest, experiment.state_target()), []
-    old = build(config)
+    names = parts.load_saved(config.parts, manifest.parts, experiment.config.parts)
+    old = build(dataclasses.replace(config, parts=names))
     state = checkpoints.restore(manifest, old.state_target())
     return transfer(state, old, experiment, on_optimizer_change)
 
@@ -160,7 +162,7 @@ def _resume(
     state, changes = load_state(workdir.checkpoints, manifest, experiment, on_optimizer_change)
     if step < num_steps:
         workdir.record(step, "resume", f"resuming {workdir.path} at step {step}")
-        _record_changes(experiment, workdir, step, old, changes)
+        _record_changes(experiment, workdir, manifest, changes)
     elif changes:
         logging.warning("%s is complete, and stays as it was: %s", workdir.path, "; ".join(changes))
     return Start(state, to_save=bool(changes) and step < num_steps)
@@ -196,7 +198,7 @@ def _branch(
             ) from damage
     message = f"branching from {source} at step {step}"
     workdir.record(step, "branch", message, state=manifest.state)
-    _record_changes(experiment, workdir, step, from_mapping(manifest.config), changes)
+    _record_changes(experiment, workdir, manifest, changes)
     return Start(state, to_save=True)
 
 
@@ -228,7 +230,9 @@ def _report_ignored(
 
 
 def _record_changes(
-    experiment: Experiment, workdir: Workdir, step: int, old: TrainConfig, changes: Iterable[str]
+    experiment: Experiment, workdir: Workdir, manifest: Manifest, changes: Iterable[str]
 ) -> None:
-    for line in (*difference(old, experiment.config).values(), *changes):
-        workdir.record(step, "change", line)
+    keys = difference(from_mapping(manifest.config), experiment.config).values()
+    sources = parts.changes(manifest.parts, experiment.parts)
+    for line in (*keys, *sources, *changes):
+        workdir.record(manifest.step, "change", line)

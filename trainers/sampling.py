@@ -1,9 +1,10 @@
 """Drawing samples from a generator: during training, and from the checkpoints of a run."""
 
 import dataclasses
+import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan import parts
 from gan.checkpoints import Checkpoints, DamageError, Manifest
 from gan.config import from_mapping
 from gan.data.dataset import to_uint8
@@ -59,44 +61,74 @@ def choose_weights(experiment: Experiment, state: GANState, name: str | None) ->
 
 @dataclass(frozen=True)
 class Sampler:
-    """`(weights, count, seed) -> (examples, labels)`, compiled at the first call.
+    """Draws from the generator of an experiment, with any of its weights; compiled at the first call.
 
-    Examples are uint8 images `[count, H, W, C]` or float32 points `[count, D]`. The classes of a
-    conditional generator take turns. Sample i of a seed has the same latents whatever the weights
-    and the count.
+    Examples are uint8 images `[N, H, W, C]` or float32 points `[N, D]`.
+
+    Attributes:
+      experiment: The run's parts.
+      latents: `(seed, indices [B]) -> [B, Z]`: sample i of a seed has the same latents whatever the
+        weights and the count.
+      generate: `(weights, latents [B, Z], labels [B]) -> (examples, finite)`: a batch, and whether
+        the network's output was finite.
     """
 
     experiment: Experiment
-    draw: Callable[[Any, jax.Array, np.ndarray], tuple[jax.Array, jax.Array]]
+    latents: Callable[[int, np.ndarray], jax.Array]
+    generate: Callable[[Any, jax.Array, np.ndarray], tuple[jax.Array, jax.Array]]
 
-    def __call__(self, weights: Any, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draws from one of `weights_of`."""
-        drawn = [examples for examples, _ in self.batches(weights, count, seed)]
-        labels = np.arange(count, dtype=np.int32) % self.experiment.dataset.num_classes
+    def __call__(
+        self, weights: Any, count: int, seed: int, labels: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draws examples, and returns them with their labels `[N]`.
+
+        Args:
+          weights: One of `weights_of`.
+          count: N.
+          seed: Seed of the latents.
+          labels: The class of each example, `[N]`; None has the classes take turns.
+        """
+        if labels is None:
+            labels = self.labels(count)
+        drawn = [examples for examples, _ in self.batches(weights, count, seed, labels)]
         return np.concatenate(drawn), labels
 
-    def batches(self, weights: Any, count: int, seed: int) -> Iterator[tuple[np.ndarray, bool]]:
+    def labels(self, count: int) -> np.ndarray:
+        """Returns labels `[N]` by which the classes take turns."""
+        return np.arange(count, dtype=np.int32) % self.experiment.dataset.num_classes
+
+    def batches(
+        self, weights: Any, count: int, seed: int, labels: np.ndarray | None = None
+    ) -> Iterator[tuple[np.ndarray, bool]]:
         """Yields the same examples in batches, each with whether the network's output was finite."""
-        key, size = stream_key(seed, "samples", 0), min(count, _BATCH_SIZE)
+        if labels is None:
+            labels = self.labels(count)
+        size = min(count, _BATCH_SIZE)
         for begin in range(0, count, size):
-            examples, finite = self.draw(weights, key, np.arange(begin, begin + size))
+            latents = self.latents(seed, np.arange(begin, begin + size))
+            own = np.resize(labels[begin : begin + size], size)  # the last batch is filled up
+            examples, finite = self.generate(weights, latents, own)
             yield np.asarray(examples)[: count - begin], bool(finite)
 
 
 def make_sampler(experiment: Experiment) -> Sampler:
     """Makes the sampler of an experiment."""
-    game, num_classes = experiment.game, experiment.dataset.num_classes
+    game = experiment.game
 
     @jax.jit
-    def draw(weights: Any, key: jax.Array, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
-        latents = jax.vmap(lambda key: jax.random.normal(key, [game.latent_dim]))(keys)  # [B, Z]
-        labels = indices % num_classes
+    def latents(seed: jax.Array, indices: jax.Array) -> jax.Array:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(stream_key(seed, "samples", 0), indices)
+        return jax.vmap(lambda key: jax.random.normal(key, [game.latent_dim]))(keys)  # [B, Z]
+
+    @jax.jit
+    def generate(
+        weights: Any, latents: jax.Array, labels: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         examples = game.sample(weights["params"], weights["variables"], latents, labels)
         finite = jnp.isfinite(examples).all()
         return to_uint8(examples) if examples.ndim == 4 else examples, finite
 
-    return Sampler(experiment, draw)
+    return Sampler(experiment, lambda seed, indices: latents(np.uint32(seed), indices), generate)
 
 
 def draw_picture(experiment: Experiment, examples: np.ndarray) -> np.ndarray:
@@ -162,52 +194,18 @@ def make_diversity(sampler: Sampler, examples: np.ndarray) -> Callable[[GANState
     return measure
 
 
-def sample(
-    workdir: str | pathlib.Path,
-    output: str | pathlib.Path,
-    *,
-    num_images: int = 64,
-    seed: int = 0,
-    weights: str | None = None,
-    step: int | None = None,
-) -> int:
-    """Writes samples of a run to a file.
-
-    Args:
-      workdir: The run's folder.
-      output: A `.png` grid, an `.npy` array, or an `.npz` with `images` and `labels`.
-      num_images: Number of samples.
-      seed: Seed of the latents.
-      weights: The name of an average, `raw`, or `slow` after lookahead; None is the first average.
-      step: The step of a checkpoint; None is the newest.
-
-    Returns:
-      The step of the checkpoint.
-
-    Raises:
-      UsageError: where there is no such run, step or file type.
-    """
-    workdir, output = pathlib.Path(workdir), pathlib.Path(output)
-    if output.suffix not in (".png", ".npy", ".npz"):
-        raise UsageError(f"--output={output}: a name in .png, .npy or .npz is accepted")
-    check_seed(seed)
-    if num_images < 1:
-        raise UsageError(f"--num_images must be at least 1, given {num_images}")
-    check_workdir(workdir)
-    _check_writable(output)
-    with Checkpoints(workdir) as checkpoints:
-        experiment, state = load_step(checkpoints, step)
-    _, chosen = choose_weights(experiment, state, weights)
-    examples, labels = make_sampler(experiment)(chosen, num_images, seed)
-    _write(output, experiment, examples, labels)
-    return int(state.step)
-
-
-def load_step(checkpoints: Checkpoints, step: int | None) -> tuple[Experiment, GANState]:
+def load_step(
+    checkpoints: Checkpoints, step: int | None, given: Sequence[str] = ()
+) -> tuple[Experiment, GANState]:
     """Loads the checkpoint of a step, or the newest valid one, onto this machine's first device.
 
+    Args:
+      checkpoints: Those of the run.
+      step: The step; None is the newest.
+      given: Files and modules with parts that the user names; see `gan.parts.load_saved`.
+
     Raises:
-      UsageError: where there is no such checkpoint.
+      UsageError: where there is no such checkpoint, or its parts cannot be used.
       RunError: where it is damaged.
     """
     steps, folder = checkpoints.all_steps(), checkpoints.workdir
@@ -215,7 +213,7 @@ def load_step(checkpoints: Checkpoints, step: int | None) -> tuple[Experiment, G
         raise UsageError(f"--workdir={folder}: no checkpoint is saved there yet")
 
     def load(manifest: Manifest) -> tuple[Experiment, GANState]:
-        return load_run(checkpoints, manifest)
+        return load_run(checkpoints, manifest, given)
 
     if step is None:
         # A run under way may replace a checkpoint after it was found: hence a second try.
@@ -230,13 +228,23 @@ def load_step(checkpoints: Checkpoints, step: int | None) -> tuple[Experiment, G
         raise RunError(f"checkpoint {step} of {folder} cannot be trusted: {damage}") from damage
 
 
-def load_run(checkpoints: Checkpoints, manifest: Manifest) -> tuple[Experiment, GANState]:
+def load_run(
+    checkpoints: Checkpoints, manifest: Manifest, given: Sequence[str] = ()
+) -> tuple[Experiment, GANState]:
     """Loads a checkpoint with the parts that its config names, onto this machine's first device.
 
+    Args:
+      checkpoints: Those of the run.
+      manifest: The checkpoint's, verified.
+      given: Files and modules with parts that the user names; see `gan.parts.load_saved`.
+
     Raises:
+      UsageError: where its parts cannot be used.
       DamageError: where it is damaged.
     """
-    experiment = build(dataclasses.replace(from_mapping(manifest.config), mesh="data(1)"))
+    config = from_mapping(manifest.config)
+    names = parts.load_saved(config.parts, manifest.parts, given)
+    experiment = build(dataclasses.replace(config, parts=names, mesh="data(1)"))
     return experiment, load_state(checkpoints, manifest, experiment)[0]
 
 
@@ -256,7 +264,11 @@ def _by_class(experiment: Experiment) -> bool:
     return experiment.game.generator.conditional and experiment.dataset.num_classes <= _MAX_COLUMNS
 
 
-def _check_writable(output: pathlib.Path) -> None:
+def check_output(output: str | os.PathLike[str]) -> None:
+    """Raises UsageError where samples cannot be written to a file of this name."""
+    output = pathlib.Path(output)
+    if output.suffix not in (".png", ".npy", ".npz"):
+        raise UsageError(f"--output={output}: a name in .png, .npy or .npz is accepted")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=output.parent).close()
@@ -264,9 +276,10 @@ def _check_writable(output: pathlib.Path) -> None:
         raise UsageError(f"--output={output} cannot be written: {error.strerror}") from error
 
 
-def _write(
+def write_samples(
     output: pathlib.Path, experiment: Experiment, examples: np.ndarray, labels: np.ndarray
 ) -> None:
+    """Writes samples to a `.png` grid, an `.npy` array, or an `.npz` with `images` and `labels`."""
     if output.suffix == ".png":
         write_png(output, draw_picture(experiment, examples))
         return

@@ -4,24 +4,27 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 from absl import logging
 
+from gan.callbacks import Callback
 from gan.config import TrainConfig
 from gan.data import Examples, Loader
 from gan.preemption import Stop
 from gan.state import GANState, seed_after
 from gan.trainers.evaluation.evaluate import Evaluator, make_run_evaluator
-from gan.trainers.experiment import Experiment, build
+from gan.trainers.experiment import Experiment, build, undeclared_parts
 from gan.trainers.metric_writers import MetricWriters
-from gan.trainers.monitoring import Monitor
+from gan.trainers.monitoring import CallbackCaller, Monitor
 from gan.trainers.resume import roll_back, start
 from gan.trainers.sampling import Sampler, draw_samples, make_diversity, make_sampler
 from gan.trainers.train_step import MetricWindow, Pace, TrainStep, make_train_step
 from gan.trainers.workdir import Workdir, open_workdir
+
+_UNDECLARED = "a program that does not register it itself cannot load this run"
 
 
 def train(
@@ -31,6 +34,7 @@ def train(
     profile: bool = False,
     init_from: str | None = None,
     on_optimizer_change: str = "refuse",
+    callbacks: Sequence[Callback] = (),
     stop: Stop | None = None,
     start_time: float | None = None,
 ) -> GANState:
@@ -43,6 +47,7 @@ def train(
       init_from: `OTHER_WORKDIR` or `OTHER_WORKDIR@STEP`: whose state a new run starts from.
       on_optimizer_change: What becomes of the state of an optimizer or dynamics that is not the one
         of the checkpoint: `refuse` to go on, `reset` it, or `keep_moments` that both have.
+      callbacks: Callbacks besides those that the config names.
       stop: Says when to stop early; None is never.
       start_time: When the program was started, by `time.monotonic`; how long that is ago is logged
         after the first step.
@@ -56,6 +61,9 @@ def train(
       Stopped: where `stop` asked for it, after saving.
     """
     experiment = build(config)
+    for part in undeclared_parts(config):
+        logging.warning("%s, is in no file of config.parts: %s", part, _UNDECLARED)
+    experiment = dataclasses.replace(experiment, callbacks=(*experiment.callbacks, *callbacks))
     with open_workdir(workdir, experiment.retention) as folder:
         examples = experiment.load_examples()
         evaluator = make_run_evaluator(experiment) if config.eval_every_steps else None
@@ -64,7 +72,10 @@ def train(
             program, state = compile_program(experiment, state, examples, evaluator, start_time)
             folder.write_config(config)
             if to_save:
-                folder.checkpoints.save(int(state.step), state, dataclasses.asdict(config), {})
+                as_mapping = dataclasses.asdict(config)
+                folder.checkpoints.save(
+                    int(state.step), state, as_mapping, {}, parts=experiment.parts
+                )
             with contextlib.closing(program.loader):
                 while int(state.step) < config.num_steps:
                     state, nonfinite = make_steps(
@@ -152,15 +163,16 @@ def make_steps(
       The state, and whether the run goes back, as a step was not finite under `rollback`.
     """
     config, step, seed = experiment.config, int(state.step), _seed(experiment, state)
-    profile_step = _next_stop(config, step) if profile else None
+    profile_step = _next_stop(experiment, step) if profile else None
     pace, window = Pace(), MetricWindow(experiment, step)
+    callbacks = CallbackCaller(experiment, workdir, step)
     monitor = Monitor(workdir, experiment.on_nonfinite, step)
     writers = MetricWriters(workdir.path, config.num_steps, step, profile_step)
     with contextlib.closing(writers):
         stop.can_save = True
         while step < config.num_steps:
             chunk = program.loader.at(seed, step)
-            num_steps = pace.begin_call(min(_next_stop(config, step) - step, chunk.num_steps))
+            num_steps = pace.begin_call(min(_next_stop(experiment, step) - step, chunk.num_steps))
             state, metrics, not_finite = program.train_step(state, chunk.data, num_steps)
             num_skipped = monitor.check_finite(not_finite, step, num_steps)
             pace.end_call(num_steps)
@@ -169,9 +181,11 @@ def make_steps(
                 return state, True
             step += num_steps
             window.add(metrics, num_skipped)
+            callbacks.add(metrics, num_skipped)
 
             stopping, last = stop.agreed(), step == config.num_steps
             values: dict[str, float] = {}
+            scores: dict[str, float] = {}
             if last or stopping or _due(step, config.log_every_steps):
                 values = window.close(step) | {"diversity": program.diversity(state)}
                 writers.write_scalars(step, values)
@@ -183,11 +197,14 @@ def make_steps(
                 scores = program.evaluator.evaluate_during_training(workdir, state)
                 writers.write_scalars(step, scores)
                 values = values | scores  # the writers may still read the old mapping
+            callbacks.after_step(step, state, scores)
             periodic = _due(step, config.checkpoint_every_steps)
             if last or stopping or periodic:
                 writers.flush()
                 as_mapping = dataclasses.asdict(config)
-                workdir.checkpoints.save(step, state, as_mapping, values, periodic)
+                workdir.checkpoints.save(
+                    step, state, as_mapping, values, periodic, experiment.parts
+                )
             if stopping and not last:
                 _stop_here(workdir, step, stop)
             workdir.checkpoints.raise_if_failed()
@@ -211,12 +228,14 @@ def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _next_stop(config: TrainConfig, step: int) -> int:
+def _next_stop(experiment: Experiment, step: int) -> int:
     """Returns the next step after which something has to happen."""
+    config = experiment.config
     periods = [
         config.log_every_steps,
         config.sample_every_steps,
         config.eval_every_steps,
         config.checkpoint_every_steps,
+        *(callback.every_steps for callback in experiment.callbacks),
     ]
     return min([config.num_steps, *(step - step % every + every for every in periods if every)])

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 from absl import logging
 
+from gan import parts
 from gan.checkpoints import Checkpoints
 from gan.checkpoints.retention import Retention
 from gan.config import TrainConfig, from_mapping, to_json
@@ -37,8 +38,9 @@ class Workdir:
     checkpoints: Checkpoints
 
     def write_config(self, config: TrainConfig) -> None:
-        """Writes `config.json`, once every process has come this far."""
+        """Writes `config.json`, once every process has come this far; the parts are trusted now."""
         barrier("compiled")
+        parts.remember(config.parts)
         if jax.process_index() == 0:
             with replacing(self.path / "config.json") as beside:
                 beside.write_text(to_json(config))

@@ -1,6 +1,6 @@
 """Trajectories of one small game under several dynamics and optimizers, all in one scan."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gan.dynamics import DYNAMICS, StepOutput
+from gan.dynamics import DYNAMICS, Dynamics, StepOutput
+from gan.dynamics.dynamics import params_of
 from gan.games import Game
 from gan.optimizers import OPTIMIZERS
-from gan.players import Pair, PlayerState, pairwise
+from gan.players import Pair, Params, PlayerState, pairwise
 from gan.state import stream_key
 
 
@@ -84,6 +85,50 @@ def simulate(
 
     paths = jax.jit(jax.vmap(trajectories))(jnp.asarray(scales, jnp.result_type(float)))
     return np.swapaxes(paths, 1, 2)
+
+
+def play(
+    game: Game,
+    optimizer: str | optax.GradientTransformation | Pair[optax.GradientTransformation],
+    dynamics: str | Dynamics = "simultaneous",
+    *,
+    num_steps: int,
+    batches: Callable[[jax.Array], Any] | None = None,
+    seed: int = 0,
+) -> Pair[Params]:
+    """Plays a game, such as one of `gan.make_game`, and returns the parameters along the way.
+
+    Args:
+      game: The game.
+      optimizer: Both players' optimizer, a spec or optax's own; or one for each, in a `Pair`.
+      dynamics: How both players move, a spec or an object.
+      num_steps: T.
+      batches: `(number) -> batch` for games with data; number counts the batches that were drawn
+        before. It is traced by JAX.
+      seed: Seed of the keys that the losses are given.
+
+    Returns:
+      Both players' parameters; each leaf has a new first axis of T + 1, the start and each step.
+
+    Raises:
+      UsageError: for a spec that names nothing.
+    """
+    if isinstance(optimizer, str):
+        optimizer = OPTIMIZERS.build(optimizer)
+    optimizers = optimizer if isinstance(optimizer, Pair) else _pair_of(optimizer)
+    rule = DYNAMICS.build(dynamics) if isinstance(dynamics, str) else dynamics
+    players = pairwise(_player, optimizers, game.init(stream_key(seed, "init", 0)))
+    start = StepOutput(players, rule.init(players), {})
+
+    def step(point: StepOutput, number: jax.Array) -> tuple[StepOutput, Pair[Params]]:
+        first = number * rule.num_batches
+        drawn = [batches(first + i) if batches else None for i in range(rule.num_batches)]
+        key = stream_key(seed, "step", number)
+        output = rule.step(game, optimizers, point.players, point.dynamics_state, drawn, key)
+        return output._replace(metrics={}), params_of(output.players)
+
+    _, after = jax.jit(lambda: jax.lax.scan(step, start, jnp.arange(num_steps)))()
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), params_of(players), after)
 
 
 def _pair_of(optimizer: optax.GradientTransformation) -> Pair[optax.GradientTransformation]:

@@ -18,7 +18,8 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
-from types import TracebackType
+from dataclasses import replace
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 import jax
@@ -185,8 +186,11 @@ class Checkpoints:
         config: Mapping[str, Any],
         metrics: Metrics,
         periodic: bool = True,
+        parts: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Saves in the background; the state's arrays may be donated as soon as this returns.
+
+        The arguments are those of a `Manifest`.
 
         Raises:
           RunError: where the save before this one has failed.
@@ -196,7 +200,8 @@ class Checkpoints:
             return
         copy = jax.tree.map(lambda leaf: np.array(leaf), unwrap_keys(state))
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        self._pending = self._thread.submit(self._write, step, copy, dict(config), finite, periodic)
+        manifest = Manifest(step, dict(config), finite, periodic, "", {}, dict(parts))
+        self._pending = self._thread.submit(self._write, copy, manifest)
 
     def wait(self) -> None:
         """Waits for the save under way.
@@ -253,22 +258,16 @@ class Checkpoints:
         saving.rename(place)
         return True
 
-    def _write(
-        self,
-        step: int,
-        state: Any,
-        config: dict[str, Any],
-        metrics: dict[str, float],
-        periodic: bool,
-    ) -> None:
+    def _write(self, state: Any, manifest: Manifest) -> None:
+        """Writes a state; the manifest lacks its digest and its files' yet."""
+        step = manifest.step
         place, saving = self._folder / str(step), self._folder / f"{step}.saving"
         try:
             saving.mkdir(parents=True)
             self._orbax.save(
                 saving / "state", args=ocp.args.StandardSave(without_empty(state, np.zeros))
             )
-            files = file_digests(saving)
-            manifest = Manifest(step, config, metrics, periodic, digest(state), files)
+            manifest = replace(manifest, state=digest(state), files=file_digests(saving))
             write_manifest(saving, manifest)
             replaced = self._make_way(manifest)
             saving.rename(place)

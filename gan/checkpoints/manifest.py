@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 _NAME = "manifest.json"
@@ -22,6 +22,7 @@ class Manifest:
       periodic: Whether the step was due for saving; otherwise the run was stopped or ended there.
       state: SHA-256 of the state, the same wherever and however often it is saved: see `digest`.
       files: SHA-256 of every file, by path.
+      parts: SHA-256 of the files and modules in `config.parts`, by name; see `gan.parts`.
     """
 
     step: int
@@ -30,6 +31,7 @@ class Manifest:
     periodic: bool
     state: str
     files: dict[str, str]
+    parts: dict[str, str] = field(default_factory=dict)  # older manifests have none
 
 
 class DamageError(Exception):
@@ -45,7 +47,7 @@ def file_digests(folder: pathlib.Path) -> dict[str, str]:
 def write_manifest(folder: pathlib.Path, manifest: Manifest) -> None:
     """Writes a manifest with its own SHA-256, and flushes it to disk."""
     with (folder / _NAME).open("w") as file:
-        json.dump(asdict(manifest) | {"sha256": _own_digest(manifest)}, file, indent=1)
+        json.dump(asdict(manifest) | {"sha256": _digest(asdict(manifest))}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
 
@@ -64,7 +66,7 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
         raise DamageError(f"{_NAME} is no manifest") from error
     except OSError as error:
         raise _damage(error) from error
-    if _own_digest(manifest) != own:
+    if _digest(content) != own:
         raise DamageError(f"{_NAME} is not as it was saved")
     return manifest
 
@@ -96,8 +98,8 @@ def _damage(error: OSError) -> Exception:
     return error
 
 
-def _own_digest(manifest: Manifest) -> str:
-    return hashlib.sha256(json.dumps(asdict(manifest), sort_keys=True).encode()).hexdigest()
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _file_digest(path: pathlib.Path) -> str:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from gan.errors import UsageError
 from gan.registry import Registry
 
 
@@ -86,6 +87,32 @@ def to_float(examples: jax.Array) -> jax.Array:
 def to_uint8(images: jax.Array) -> jax.Array:
     """Rounds images in [-1, 1] to the nearest uint8; clips what lies outside."""
     return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def check_examples(dataset: Dataset, examples: Examples) -> None:
+    """Checks that what was read is what the dataset says of itself.
+
+    Raises:
+      UsageError: for another type, shape or range.
+    """
+    images, labels = examples
+    wanted = np.uint8 if len(dataset.shape) == 3 else np.float32
+    shape = (len(labels), *dataset.shape)
+    if images.dtype != wanted or images.shape != shape:
+        raise UsageError(
+            f"dataset {dataset.name}: examples must be {np.dtype(wanted)} {list(shape)}, and load "
+            f"returned {images.dtype} {list(images.shape)}"
+        )
+    if labels.ndim != 1 or labels.dtype != np.int32 or not len(labels):
+        raise UsageError(
+            f"dataset {dataset.name}: labels must be int32 [N], one for each example, and load "
+            f"returned {labels.dtype} {list(labels.shape)}"
+        )
+    if labels.min() < 0 or labels.max() >= dataset.num_classes:
+        raise UsageError(
+            f"dataset {dataset.name}: labels must be in [0, {dataset.num_classes}), and are from "
+            f"{labels.min()} to {labels.max()}"
+        )
 
 
 DATASETS: Registry[Dataset] = Registry("dataset", Dataset, context=("data_dir",))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gan.data.dataset import Batch
+from gan.errors import UsageError
 from gan.games.game import Game, with_metrics
 from gan.losses import Loss
 from gan.players import Gradient, Pair, Params, PlayerState, Role, Variables
@@ -129,7 +130,9 @@ class AdversarialGame(Game):
         latents = jax.random.normal(
             jax.random.split(key)[0], [len(batch.examples), self.latent_dim]
         )
-        return _apply(self.generator, generator, split_batch(latents), batch.labels)
+        fake, variables = _apply(self.generator, generator, split_batch(latents), batch.labels)
+        _check_shape("generator", fake, batch.examples.shape)
+        return fake, variables
 
     def _judge(
         self, discriminator: PlayerState, batch: Batch, fake: jax.Array
@@ -139,6 +142,7 @@ class AdversarialGame(Game):
         # Two calls keep the batch statistics of real and fake examples apart.
         then = discriminator.replace(variables=after_fake)  # type: ignore[attr-defined]
         real_logits, variables = _apply(self.discriminator, then, batch.examples, batch.labels)
+        _check_shape("discriminator", real_logits, batch.labels.shape)
         return (real_logits, fake_logits), variables
 
     def _penalties(
@@ -162,6 +166,15 @@ class AdversarialGame(Game):
         """Generates examples `[B, *shape]` from latents `[B, Z]`, in evaluation mode."""
         return self.generator.apply(  # type: ignore[return-value]
             {"params": params, **variables}, latents, labels, train=False
+        )
+
+
+def _check_shape(role: Role, output: jax.Array, shape: tuple[int, ...]) -> None:
+    """Raises UsageError for a network whose output has another shape: a loss might broadcast it."""
+    if output.shape != shape:
+        raise UsageError(
+            f"the {role} must return {list(shape)} for a batch of {shape[0]}, and returns "
+            f"{list(output.shape)}"
         )
 
 

@@ -26,7 +26,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from gan import config
+from gan import config_files
 from gan.data import batch_at
 from gan.data.placement import Placement
 from gan.trainers.experiment import Experiment, build
@@ -82,7 +82,7 @@ def report(root: pathlib.Path, name: str, prepared: Cost, changes: dict[str, str
     )  # fmt: skip
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     needs = statistics.median(line["images_per_second"] for line in lines)
-    experiment = build(config.load(_ROOT / "configs" / f"{name}.py", changes))
+    experiment = build(config_files.load(_ROOT / "configs" / f"{name}.py", changes))
     print(
         f"{experiment.dataset.name}, {changes['data_placement']} | "
         f"{prepared.seconds:.0f} s, {prepared.megabytes:,.0f} MB | "
@@ -148,7 +148,7 @@ def evict(mapped: Any) -> None:
 
 def make_photos(data_dir: str) -> pathlib.Path:
     """Writes CIFAR-10's test images as JPEGs of 96x96 into a folder, and returns it."""
-    loaded = config.load(
+    loaded = config_files.load(
         _ROOT / "configs" / "cifar10.py",
         {"data_dir": data_dir, "dataset": "cifar10('test')"},
     )

@@ -18,7 +18,7 @@ from unittest import mock
 
 import jax
 
-from gan import config
+from gan import config_files
 from gan.config import TrainConfig
 from gan.trainers import train_step
 from gan.trainers.experiment import build
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=30)
     flags = parser.parse_args()
     overrides = PLAIN_MNIST | ({"data_dir": flags.data_dir} if flags.data_dir else {})
-    loaded = config.load(_ROOT / "configs" / "mnist.py", overrides)
+    loaded = config_files.load(_ROOT / "configs" / "mnist.py", overrides)
     with tempfile.TemporaryDirectory() as folder:
         ratios = saving(loaded, folder, flags.pairs)
         print(_describe("a step with a save every 100, over one without", ratios))

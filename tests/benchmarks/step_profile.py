@@ -17,7 +17,7 @@ import time
 
 import jax
 
-from gan.config import load
+from gan.config_files import load
 from gan.trainers.experiment import build
 from gan.trainers.train_step import make_train_step
 from tests.benchmarks.performance import ROOT, ROWS

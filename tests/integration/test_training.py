@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from gan import config
+from gan import config, config_files
 from gan.metrics.fid import frechet_distance
 from gan.metrics.summary import Moments
 from gan.trainers.experiment import build
@@ -15,7 +15,7 @@ from gan.trainers.train import train
 
 
 def load(root: pathlib.Path, name: str, **overrides: str) -> config.TrainConfig:
-    return config.load(root / "configs" / f"{name}.py", overrides | {"mesh": "data(1)"})
+    return config_files.load(root / "configs" / f"{name}.py", overrides | {"mesh": "data(1)"})
 
 
 def test_the_generator_covers_all_eight_modes(root, tmp_path):

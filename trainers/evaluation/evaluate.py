@@ -1,7 +1,7 @@
 """Evaluation of a run, during training and afterwards, and of images from anywhere."""
 
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -13,6 +13,8 @@ from gan.data import DATASETS
 from gan.data.sources.images import read_images
 from gan.errors import RunError, UsageError
 from gan.metrics.metric import deciding_scores
+from gan.parts import absolute
+from gan.parts import load as load_parts
 from gan.state import GANState
 from gan.trainers.evaluation.features import FEATURES, FeatureNetwork
 from gan.trainers.evaluation.results import Result
@@ -120,6 +122,7 @@ def evaluate_run(
     features: str = "auto",
     weights: str | None = None,
     seed: int = 0,
+    parts: Sequence[str] = (),
 ) -> list[Result]:
     """Scores samples of a run's checkpoints; each result is written down as it comes.
 
@@ -131,6 +134,7 @@ def evaluate_run(
       features: Spec of the network in whose features examples are compared.
       weights: The name of an average, `raw`, or `slow` after lookahead; None is the first average.
       seed: Seed of the latents.
+      parts: Files and modules with parts that the user names; see `gan.parts.load_saved`.
 
     Raises:
       UsageError: where there is no such run, step or metric, or no such features for its data.
@@ -139,12 +143,14 @@ def evaluate_run(
     workdir = pathlib.Path(workdir)
     check_workdir(workdir)
     check_seed(seed)
+    given = [absolute(name, pathlib.Path.cwd()) for name in parts]
+    load_parts(given)  # features and metrics may be among them
     network = FEATURES.build(features)
     evaluator: Evaluator | None = None
     results: list[Result] = []
     try:
         with Checkpoints(workdir) as checkpoints:
-            for experiment, state in _load_chosen(checkpoints, steps):
+            for experiment, state in _load_chosen(checkpoints, steps, given):
                 choose_weights(experiment, state, weights)  # refused before any work
                 if evaluator is None or evaluator.experiment.config != experiment.config:
                     evaluator = make_evaluator(experiment, network, num_images, seed, metrics)
@@ -194,7 +200,9 @@ def _finite(batches: Iterable[tuple[np.ndarray, bool]], step: int) -> Iterator[n
         yield examples
 
 
-def _load_chosen(checkpoints: Checkpoints, steps: str) -> Iterator[tuple[Experiment, GANState]]:
+def _load_chosen(
+    checkpoints: Checkpoints, steps: str, given: Sequence[str]
+) -> Iterator[tuple[Experiment, GANState]]:
     """Yields the checkpoints that `--steps` asks for; of several, leaves out what cannot be read.
 
     Raises:
@@ -208,21 +216,21 @@ def _load_chosen(checkpoints: Checkpoints, steps: str) -> Iterator[tuple[Experim
         known = ", ".join(map(str, saved))
         raise UsageError(f"--steps={steps}: all, best, latest, or one of {known} is accepted")
     if steps not in ("all", "best"):
-        yield load_step(checkpoints, None if steps == "latest" else int(steps))
+        yield load_step(checkpoints, None if steps == "latest" else int(steps), given)
         return
     verified = [_verify(checkpoints, step) for step in saved]
     manifests = [manifest for manifest in verified if manifest is not None]
     if not manifests:
         raise RunError(f"no checkpoint in {workdir} can be trusted")
     if steps == "best":
-        yield load_step(checkpoints, _best_step(manifests, workdir))
+        yield load_step(checkpoints, _best_step(manifests, workdir), given)
         return
     if len(manifests) == 1:
-        yield load_step(checkpoints, manifests[0].step)
+        yield load_step(checkpoints, manifests[0].step, given)
         return
     for manifest in manifests:
         try:
-            loaded = load_run(checkpoints, manifest)
+            loaded = load_run(checkpoints, manifest, given)
         except (UsageError, RunError, DamageError) as error:  # a run under way may have deleted it
             logging.warning("step %d is left out: %s", manifest.step, error)
             continue

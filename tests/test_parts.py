@@ -1,0 +1,528 @@
+"""Parts of one's own: how they are found, refused, remembered, and kept from strangers."""
+
+import json
+import pathlib
+import py_compile
+import shutil
+import sys
+import textwrap
+
+import pytest
+
+import gan.trainers.experiment  # noqa: F401 - registers our own parts
+from gan import parts, registry
+from gan.errors import UsageError
+from gan.losses import LOSSES
+from gan.registry import REGISTRIES
+from gan.trainers import run as api
+from tests.scripts import run_script_here
+
+LOSS = """
+    import pathlib
+    from gan.losses import LOSSES, hinge
+
+    with pathlib.Path(__file__).with_suffix(".executed").open("a") as file:
+        file.write("x")
+
+    @LOSSES.register("mine")
+    def mine():
+        return hinge()
+"""
+CONFIG = {
+    "dataset": "gaussians", "generator": "mlp(width=8)", "discriminator": "mlp(width=8)",
+    "batch_size": 8, "num_steps": 2, "log_every_steps": 2, "sample_every_steps": 0, "mesh": "data(1)",
+}  # fmt: skip
+
+
+def write(path: pathlib.Path, text: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(text))
+    return str(path)
+
+
+def forget_all() -> None:
+    """Makes this process one that has executed no part of anybody."""
+    parts._LOADED.clear()
+    registry.forget(lambda origin: origin != registry.OURS)
+    registry.load_installed.cache_clear()
+    for name in [name for name in sys.modules if "@" in name]:
+        del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    """A user who has trained with nothing, in a folder of their own."""
+    before = set(sys.modules)
+    monkeypatch.setenv("GAN_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    yield
+    forget_all()
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def executed(path: pathlib.Path) -> int:
+    marks = path.with_suffix(".executed")
+    return len(marks.read_text()) if marks.exists() else 0
+
+
+@pytest.fixture
+def other_run(tmp_path):
+    """A run that was trained with a file of its own, by another user, in a folder of theirs."""
+    config = CONFIG | {"loss": "mine", "parts": [write(tmp_path / "theirs" / "my_loss.py", LOSS)]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAN_CACHE_DIR", str(tmp_path / "their_cache"))
+        api.train(config, tmp_path / "theirs" / "run")
+    forget_all()
+    (tmp_path / "theirs" / "my_loss.executed").unlink()
+    return tmp_path / "theirs" / "run"
+
+
+# What is loaded
+
+
+def test_a_file_is_executed_once_and_again_when_it_has_changed(tmp_path):
+    path = tmp_path / "my_loss.py"
+    name = write(path, LOSS)
+    assert parts.load([name]) == (name,)
+    assert LOSSES.origin("mine") == name
+    parts.load([name])
+    assert executed(path) == 1
+    write(path, LOSS.replace('"mine"', '"new"'))
+    parts.load([name])
+    assert executed(path) == 2
+    assert "new" in LOSSES
+    assert "mine" not in LOSSES  # the file does not register it any more
+
+
+def test_a_change_that_fails_leaves_what_was(tmp_path):
+    name = write(tmp_path / "my_loss.py", LOSS)
+    parts.load([name])
+    write(tmp_path / "my_loss.py", LOSS + "\n    raise ValueError('half')")
+    with pytest.raises(UsageError, match=r"my_loss.py, line 12: ValueError: half"):
+        parts.load([name])
+    assert "mine" in LOSSES
+
+
+def test_a_file_may_import_one_that_is_named_before_it(tmp_path):
+    helper = write(tmp_path / "a" / "my_helper.py", "from gan.losses import hinge as chosen")
+    user = """
+        from gan.losses import LOSSES
+        from my_helper import chosen
+        LOSSES.register("mine")(chosen)
+    """
+    parts.load([helper, write(tmp_path / "a" / "my_loss.py", user)])
+    assert LOSSES.maker("mine").__name__ == "hinge"
+    # Another folder has files of the same names: they are other modules.
+    helper = write(tmp_path / "b" / "my_helper.py", "from gan.losses import minimax as chosen")
+    other = write(tmp_path / "b" / "my_loss.py", user.replace("mine", "other"))
+    parts.load([helper, other])
+    assert LOSSES.maker("other").__name__ == "minimax"
+
+
+def test_a_file_named_like_a_module_of_python_does_not_replace_it(tmp_path):
+    parts.load([write(tmp_path / "json.py", LOSS)])
+    assert sys.modules["json"] is json
+    assert "mine" in LOSSES
+
+
+def test_a_module_and_a_package(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    write(tmp_path / "my_module.py", LOSS)
+    parts.load(["my_module"])
+    assert "mine" in LOSSES
+    write(tmp_path / "my_package" / "__init__.py", "")
+    write(tmp_path / "my_package" / "losses.py", LOSS.replace("mine", "packed"))
+    parts.load(["my_package.losses"])
+    assert "packed" in LOSSES
+    digest = parts.digests_of(["my_package.losses"])
+    write(tmp_path / "my_package" / "__init__.py", "# its siblings are a part of it")
+    assert parts._find("my_package.losses").sha256 != digest["my_package.losses"]
+
+
+def test_an_installed_package_announces_its_parts(tmp_path, monkeypatch, caplog):
+    for name, text in (
+        ("good_parts", LOSS),
+        ("bad_parts", LOSS.replace("mine", "bad") + "\n    1 / 0"),
+    ):
+        write(tmp_path / f"{name}.py", text)
+        info = tmp_path / f"{name}-1.0.dist-info"
+        write(info / "METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        write(info / "entry_points.txt", f"[flax_gan.parts]\nall = {name}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.load_installed.cache_clear()
+    assert "mine" in LOSSES
+    assert LOSSES.origin("mine") == str(tmp_path / "good_parts.py")
+    assert "bad" not in LOSSES
+    assert "the parts of the package bad_parts are left out: ZeroDivisionError" in caplog.text
+    api.train(CONFIG | {"loss": "mine"}, tmp_path / "run")
+    assert "can load this run" not in caplog.text  # any program of this user finds them
+    assert api.load(tmp_path / "run").step == 2
+
+
+# What is refused
+
+DYNAMICS = """
+    from dataclasses import dataclass
+    from gan.dynamics import DYNAMICS, Dynamics
+
+    @DYNAMICS.register("mine")
+    @dataclass(frozen=True)
+    class Mine(Dynamics):
+        pass
+"""
+BAD = {
+    "x = = 1": "line 1: SyntaxError: invalid syntax",
+    "import sys\nsys.exit(3)": "line 2: SystemExit: 3",
+    "\n1 / 0": "line 2: ZeroDivisionError: division by zero",
+    "import nothing_like_it": "line 1: ModuleNotFoundError: No module named 'nothing_like_it'",
+    LOSS.replace('"mine"', '"hinge"'): "line 8: loss 'hinge' is taken, by flax-gan",
+    LOSS.replace('"mine"', '"my-loss"'): "line 8: loss 'my-loss': a name has letters, digits and _",
+    LOSS + "\n    LOSSES.register('mine')(lambda: 1)": "loss 'mine' is taken, by ",
+    DYNAMICS: "line 5: dynamics 'mine': Mine lacks step",
+    DYNAMICS.replace("(Dynamics)", ""): "line 5: dynamics 'mine': Mine must derive from Dynamics",
+    DYNAMICS.replace("(frozen=True)", "").replace("pass", "def step(self, *a): ..."): (
+        "line 5: dynamics 'mine': Mine must be frozen: @dataclass(frozen=True)"
+    ),
+    """
+    from gan.metrics.metric import METRICS, Metric, Need
+
+    @METRICS.register("mine")
+    class Mine(Metric):
+        needs = Need.VECTORS
+
+        def compute(self, real, fake):
+            return {}
+    """: "line 4: metric 'mine': Mine lacks scores",
+    """
+    from gan.models.network import DISCRIMINATORS, Discriminator
+
+    @DISCRIMINATORS.register("mine")
+    class Mine(Discriminator):
+        width: int = 3
+    """: "line 4: discriminator 'mine': Mine lacks __call__",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "words"), BAD.items(), ids=range(len(BAD)))
+def test_a_fault_is_one_line_with_its_place(tmp_path, text, words):
+    name = write(tmp_path / "my_part.py", text)
+    before = {kind: list(own) for kind, own in REGISTRIES.items()}
+    with pytest.raises(UsageError) as error:
+        parts.load([name])
+    assert f"parts: {name}, " in str(error.value)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert {kind: list(own) for kind, own in REGISTRIES.items()} == before
+    with pytest.raises(UsageError, match="my_part"):  # and again, not as if it were loaded
+        parts.load([name])
+
+
+def test_a_source_that_is_not_there(tmp_path):
+    write(tmp_path / "my_loss.py", LOSS)
+    with pytest.raises(UsageError, match=r"my_los.py cannot be read: No such.*mean 'my_loss.py'"):
+        parts.load([str(tmp_path / "my_los.py")])
+    with pytest.raises(UsageError, match=r"'my_package.loss' is neither a .py file nor a module"):
+        parts.load(["my_package.loss"])
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        (tmp_path / "folder.py").mkdir()
+        parts.load([str(tmp_path / "folder.py")])
+
+
+def test_two_files_with_one_name_for_a_part(tmp_path):
+    first = write(tmp_path / "first.py", LOSS)
+    second = write(tmp_path / "second.py", LOSS + "    # not the same content\n")
+    with pytest.raises(UsageError, match=rf"second.py, line 8: loss 'mine' is taken, by {first}"):
+        parts.load([first, second])
+
+
+FAULTS = {  # in a part that is registered without a fault, and then built or used
+    """
+    from gan.losses import LOSSES, Loss
+
+    @LOSSES.register("mine")
+    def mine():
+        return Loss(discriminator=lambda real, fake: real.mean(), generator=lambda real: 0.0)
+    """: ({"loss": "mine"}, "no step can be made with these parts: "),
+    """
+    from gan.losses import LOSSES
+
+    @LOSSES.register("mine")
+    def mine():
+        return 3
+    """: ({"loss": "mine"}, "mine is no loss by itself, at most an argument of one: it makes int, not Loss"),
+    """
+    from gan.losses import LOSSES, Loss, hinge
+
+    def oops(real, fake):
+        return real @ fake.sum() / nothing
+
+    @LOSSES.register("mine")
+    def mine():
+        return Loss(discriminator=oops, generator=oops)
+    """: ({"loss": "mine"}, "my_part.py, line 5: "),
+    """
+    from flax import linen as nn
+    from gan.models.network import DISCRIMINATORS, Discriminator
+
+    @DISCRIMINATORS.register("mine")
+    class Mine(Discriminator):
+        @nn.compact
+        def __call__(self, examples, labels, *, train):
+            return nn.Dense(1)(examples)
+    """: ({"discriminator": "mine"}, "the discriminator must return [8] for a batch of 8, and returns [8, 1]"),
+    """
+    from flax import linen as nn
+    from gan.models.network import GENERATORS, Generator
+
+    @GENERATORS.register("mine")
+    class Mine(Generator):
+        @nn.compact
+        def __call__(self, latents, labels, *, train):
+            return nn.Dense(1)(latents)
+    """: ({"generator": "mine"}, "the generator must return [8, 2] for a batch of 8, and returns [8, 1]"),
+    """
+    import numpy as np
+    from gan.data import DATASETS, Dataset, Examples
+
+    @DATASETS.register("mine")
+    def mine():
+        load = lambda: Examples(np.zeros([50, 2]), np.zeros(50, np.int32))
+        return Dataset("mine", (2,), 1, load)
+    """: ({"dataset": "mine"}, "examples must be float32 [50, 2], and load returned float64 [50, 2]"),
+    """
+    import numpy as np
+    from gan.data import DATASETS, Dataset, Examples
+
+    @DATASETS.register("mine")
+    def mine():
+        load = lambda: Examples(np.zeros([50, 2], np.float32), np.arange(50, dtype=np.int32))
+        return Dataset("mine", (2,), 10, load)
+    """: ({"dataset": "mine"}, "labels must be in [0, 10), and are from 0 to 49"),
+    """
+    from gan.data import DATASETS, Dataset
+
+    @DATASETS.register("mine")
+    def mine():
+        return Dataset("mine", (2,), 1, lambda: open("no_such_file"))
+    """: ({"dataset": "mine"}, "my_part.py, line 6: FileNotFoundError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "words"), [(k, *v) for k, v in FAULTS.items()], ids=range(8)
+)
+def test_a_part_that_cannot_work_is_refused_before_anything_is_written(tmp_path, text, keys, words):
+    config = CONFIG | keys | {"parts": [write(tmp_path / "my_part.py", text)]}
+    with pytest.raises(UsageError) as error:
+        api.train(config, tmp_path / "run")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_script_ends_with_2_and_writes_nothing(tmp_path):
+    config = write(tmp_path / "c.py", "def get_config():\n    return {'parts': 'p.py'}")
+    args = ("train.py", "--config", config, "--workdir", tmp_path / "run")
+    for text, words in (("", "cannot be read"), ("1 / 0", "p.py, line 1: ZeroDivisionError")):
+        if text:
+            write(tmp_path / "p.py", text)
+        err = run_script_here(*args, code=2).stderr.splitlines()
+        assert len(err) == 1
+        assert words in err[0]
+    assert not (tmp_path / "run").exists()
+
+
+# What a run remembers
+
+
+def test_a_run_finds_its_parts_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "my_loss.py", LOSS)
+    api.train(CONFIG | {"loss": "mine", "parts": "my_loss.py"}, "run")
+    (manifest,) = (tmp_path / "run" / "checkpoints").glob("*/manifest.json")
+    recorded = json.loads(manifest.read_text())["parts"]
+    assert recorded == parts.digests_of([str(tmp_path / "my_loss.py")])
+    forget_all()
+    monkeypatch.chdir(tmp_path / "here")
+    run_script_here("sample.py", "--workdir", tmp_path / "run", "--num_images", 20)
+    run_script_here("evaluate.py", "--workdir", tmp_path / "run", "--num_images", 100)
+    assert api.train(None, tmp_path / "run").step == 2
+    json_config = tmp_path / "run" / "config.json"
+    listed = run_script_here("train.py", "--list", "--config", json_config).stdout
+    assert f"  mine  from {tmp_path / 'my_loss.py'}" in listed
+
+
+def test_a_changed_part(tmp_path, caplog):
+    path = tmp_path / "my_loss.py"
+    config = CONFIG | {"loss": "mine", "parts": [write(path, LOSS)]}
+    api.train(config, tmp_path / "run")
+    write(path, LOSS + "    # another")
+    with pytest.raises(UsageError, match=rf"{path} has changed since.*--parts={path} uses it"):
+        api.load(tmp_path / "run")
+    assert api.load(tmp_path / "run", parts=[str(path)]).step == 2
+    assert (
+        f"parts: {path} has changed since the run was saved, and is used as it is now"
+        in caplog.text
+    )
+    api.train(config | {"num_steps": 4}, tmp_path / "run")  # the user's own config: it goes on
+    lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
+    history = [json.loads(line) for line in lines]
+    changes = [line["message"] for line in history if line["event"] == "change"]
+    assert f"parts: {path} has changed since the run was saved" in changes
+    assert api.load(tmp_path / "run").step == 4
+    with pytest.raises(UsageError, match="has changed"):  # the older checkpoint is the old loss's
+        api.load(tmp_path / "run", 2)
+
+
+def test_a_part_that_was_moved(tmp_path):
+    path = tmp_path / "my_loss.py"
+    api.train(CONFIG | {"loss": "mine", "parts": [write(path, LOSS)]}, tmp_path / "run")
+    renamed = path.rename(tmp_path / "renamed.py")
+    forget_all()
+    with pytest.raises(UsageError, match=r"cannot be read: No such file.*--parts=FILE"):
+        api.load(tmp_path / "run")
+    moved = api.load(tmp_path / "run", parts=[str(renamed)])
+    assert moved.config.parts == (str(renamed),)
+
+
+def test_a_part_that_only_this_process_knows_is_said(tmp_path, caplog):
+    @LOSSES.register("of_this_process")
+    def mine():
+        return LOSSES.build("hinge")
+
+    api.train(CONFIG | {"loss": "of_this_process"}, tmp_path / "run")
+    assert (
+        f"loss 'of_this_process', registered by {__file__}, is in no file of config.parts"
+        in caplog.text
+    )
+
+
+def test_manifests_from_before_there_were_parts(tmp_path):
+    api.train(CONFIG, tmp_path / "run")
+    (path,) = (tmp_path / "run" / "checkpoints").glob("*/manifest.json")
+    content = json.loads(path.read_text())
+    del (
+        content["parts"],
+        content["sha256"],
+        content["config"]["parts"],
+        content["config"]["callbacks"],
+    )
+    from gan.checkpoints.manifest import _digest
+
+    path.write_text(json.dumps(content | {"sha256": _digest(content)}))
+    assert api.load(tmp_path / "run").step == 2
+
+
+# What a stranger's run cannot do
+
+
+def ways_in(run: pathlib.Path, here: pathlib.Path):
+    config = write(here / "c.py", f"def get_config():\n    return {CONFIG | {'num_steps': 3}!r}")
+    return [
+        ("sample.py", "--workdir", run),
+        ("evaluate.py", "--workdir", run, "--num_images", 100),
+        ("evaluate.py", "--workdir", run, "--num_images", 100, "--steps", "all"),
+        ("train.py", "--workdir", run),
+        ("train.py", "--workdir", run, "--config.num_steps=3"),
+        ("train.py", "--config", run / "config.json", "--workdir", here / "new"),
+        ("train.py", "--config", run / "config.json", "--list"),
+        ("train.py", "--config", config, "--config.latent_dim=8", "--workdir", here / "new",
+         "--init_from", run),
+        ("compare.py", "--config", run / "config.json", "--output", here / "new"),
+        ("benchmark.py", "--config", run / "config.json", "--rounds", 1),
+    ]  # fmt: skip
+
+
+def test_code_of_a_strangers_run_is_never_executed(other_run, tmp_path):
+    for args in ways_in(other_run, tmp_path / "here"):
+        err = run_script_here(*args, code=2).stderr
+        assert "you have not trained with" in err, args
+        assert "uses it as it is now, if you trust it" in err
+    for call in (
+        api.load,
+        lambda run: api.train(None, run),
+        lambda run: api.train(run / "config.json"),
+    ):
+        with pytest.raises(UsageError, match="you have not trained with"):
+            call(other_run)
+    assert executed(other_run.parent / "my_loss.py") == 0
+    # With the user's word, everything works.
+    given = ("--parts", other_run.parent / "my_loss.py")
+    run_script_here("sample.py", "--workdir", other_run, "--num_images", 4, *given)
+    assert executed(other_run.parent / "my_loss.py") == 1
+
+
+def edit_run(run: pathlib.Path, change) -> None:
+    """Changes the config of a run as a stranger can, with manifests that are valid."""
+    from gan.checkpoints.manifest import _digest
+
+    path = run / "config.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    for path in (run / "checkpoints").glob("*/manifest.json"):
+        content = json.loads(path.read_text())
+        del content["sha256"]
+        content["config"] = change(content["config"])
+        path.write_text(json.dumps(content | {"sha256": _digest(content)}))
+
+
+@pytest.mark.parametrize("trick", ["in its folder", "relative", "module", "package", "dotted"])
+def test_tricks(other_run, tmp_path, monkeypatch, trick):
+    """Files within the run, names that the import system would find, packages around them."""
+    monkeypatch.syspath_prepend(other_run)  # as where a notebook is started there
+    monkeypatch.chdir(other_run)
+    evil = {"in its folder": "evil.py", "relative": "evil.py", "module": "evil.py",
+            "package": "evil/__init__.py", "dotted": "evil/__init__.py"}[trick]  # fmt: skip
+    write(other_run / evil, LOSS)
+    if trick == "dotted":  # what is named is trusted, and the package around it is not
+        trained = write(tmp_path / "harmless.py", "x = 1")
+        api.train(CONFIG | {"parts": [trained]}, tmp_path / "mine")
+        forget_all()
+        write(other_run / "evil" / "harmless.py", "x = 1")
+    name = {"in its folder": str(other_run / evil), "relative": "evil.py", "module": "evil",
+            "package": "evil", "dotted": "evil.harmless"}[trick]  # fmt: skip
+    edit_run(other_run, lambda config: config | {"parts": [name]})
+    for args in (("sample.py", "--workdir", other_run), ("train.py", "--workdir", other_run)):
+        assert "parts: " in run_script_here(*args, code=2).stderr
+    assert executed(other_run / evil) == 0
+
+
+def test_a_trusted_file_with_evil_bytecode_beside_it(tmp_path):
+    """Python would take a `.pyc` for the file where its time and size are right."""
+    api.train(
+        CONFIG | {"loss": "mine", "parts": [write(tmp_path / "mine" / "my_loss.py", LOSS)]},
+        tmp_path / "run",
+    )
+    stranger = tmp_path / "stranger"
+    shutil.copytree(tmp_path / "run", stranger / "run")
+    good = tmp_path / "mine" / "my_loss.py"
+    evil = LOSS.replace(".executed", ".hijacked")
+    path = pathlib.Path(
+        write(stranger / "my_loss.py", evil + "    #" + "x" * (len(LOSS) - len(evil)))
+    )
+    cached = pathlib.Path(
+        py_compile.compile(
+            str(path), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        )
+    )
+    assert cached.exists()
+    shutil.copy(good, path)
+    edit_run(stranger / "run", lambda config: config | {"parts": [str(path)]})
+    forget_all()
+    api.load(stranger / "run")
+    assert executed(path) == 1
+    assert not path.with_suffix(".hijacked").exists()
+
+
+def test_the_same_content_elsewhere_is_the_users_own(tmp_path):
+    api.train(
+        CONFIG | {"loss": "mine", "parts": [write(tmp_path / "a" / "my_loss.py", LOSS)]},
+        tmp_path / "a" / "run",
+    )
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    edit_run(tmp_path / "b" / "run", lambda c: c | {"parts": [str(tmp_path / "b" / "my_loss.py")]})
+    forget_all()
+    assert api.load(tmp_path / "b" / "run").step == 2
+    assert api.load(tmp_path / "a" / "run").step == 2  # both, in one process
