@@ -25,8 +25,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
     Its exit code is 0, 2 for misuse, 1 for a failure, 130 for Ctrl-C, 143 for SIGTERM.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no greetings from TensorFlow,
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which only writes event files here
+    quiet_tensorflow()
     # What was compiled once is read the next time; by machine, since home folders are shared.
     compiled = cache_folder("compiled", platform.node())
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
@@ -55,6 +54,12 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             traceback.print_exception(error)
         reason = in_part or describe(error)
         _end(1, f"failed: {reason}" + (" (GAN_TRACEBACK=1 shows where)" if expected else ""))
+
+
+def quiet_tensorflow() -> None:
+    """Keeps TensorFlow, which only writes event files here, from greeting; before its import."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -45,6 +45,13 @@ def root() -> pathlib.Path:
     return ROOT
 
 
+@pytest.fixture(scope="session")
+def tensorflow() -> None:
+    """Skips where TensorFlow is not installed: TFDS prepares datasets with it, and CLU imports it."""
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("TensorFlow is not installed")
+
+
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """Returns a function that finds a port on which nobody listens."""

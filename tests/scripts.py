@@ -20,11 +20,20 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def run_script(
-    script: str, *args: Any, devices: int = 1, code: int = 0
+    script: str, *args: Any, devices: int = 1, code: int = 0, without: str = ""
 ) -> "subprocess.CompletedProcess[str]":
-    """Runs a script as a user does; fails for another exit code, or where it prints a traceback."""
+    """Runs a script as a user does; fails for another exit code, or where it prints a traceback.
+
+    Args:
+      script: Its name in `scripts/`, or its whole path.
+      *args: Its command line.
+      devices: Number of JAX's devices.
+      code: Its exit code.
+      without: Packages, separated by commas, that it finds missing.
+    """
+    missing = [str(ROOT / "tests" / "without.py"), without] if without else []
     done = subprocess.run(
-        [sys.executable, _path(script), *map(str, args)],
+        [sys.executable, *missing, _path(script), *map(str, args)],
         capture_output=True, text=True, timeout=300, check=False,
         env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)},
     )  # fmt: skip

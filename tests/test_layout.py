@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -54,6 +55,19 @@ def test_every_package_is_listed(root):
         for path in (root / folder).rglob("__init__.py")
     }
     assert listed == there
+
+
+def test_the_requirements_without_tensorflow_are_the_other_dependencies(root):
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    others = [
+        line
+        for line in project["dependencies"]
+        if re.match(r"[\w-]+", line).group() not in ("tensorflow", "tensorflow-cpu")
+    ]
+    assert len(others) == len(project["dependencies"]) - 2
+    head, *lines = (root / "requirements-without-tensorflow.txt").read_text().splitlines()
+    assert head.startswith("# ")
+    assert lines == others
 
 
 def modules(root):

@@ -42,24 +42,24 @@ def refused(raw, tmp_path, words):
     assert not data_dir.exists()
 
 
-def test_a_missing_file_is_named(raw, tmp_path):
+def test_a_missing_file_is_named(raw, tmp_path, tensorflow):
     (raw / FILES[1]).unlink()
     refused(raw, tmp_path, f"{FILES[1]} is missing")
     refused(raw / "nowhere", tmp_path, "does not exist")
 
 
-def test_a_truncated_gzip_is_named(raw, tmp_path):
+def test_a_truncated_gzip_is_named(raw, tmp_path, tensorflow):
     path = raw / FILES[0]
     path.write_bytes(path.read_bytes()[:100_000])
     refused(raw, tmp_path, f"{FILES[0]} is not a complete gzip file")
 
 
-def test_what_is_no_gzip_is_named(raw, tmp_path):
+def test_what_is_no_gzip_is_named(raw, tmp_path, tensorflow):
     (raw / FILES[2]).write_text("<html>404</html>")
     refused(raw, tmp_path, f"{FILES[2]} is not a complete gzip file")
 
 
-def test_test_files_in_the_place_of_training_files_are_named(raw, tmp_path):
+def test_test_files_in_the_place_of_training_files_are_named(raw, tmp_path, tensorflow):
     shutil.copyfile(raw / FILES[3], raw / FILES[1])
     refused(raw, tmp_path, r"train-labels.* holds 10,000, but should hold 60,000")
 
@@ -146,7 +146,7 @@ def test_other_images_in_the_form_of_cifar_10_are_noticed(tmp_path):
         check_cifar("cifar10", tmp_path, "here")
 
 
-def test_an_archive_that_leads_out_or_is_damaged_is_refused(tmp_path):
+def test_an_archive_that_leads_out_or_is_damaged_is_refused(tmp_path, tensorflow):
     raw = tmp_path / "raw"
     raw.mkdir()
     archive = raw / "cifar-10-binary.tar.gz"
@@ -161,7 +161,7 @@ def test_an_archive_that_leads_out_or_is_damaged_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_cifar_100_from_its_folder_is_the_standard_dataset(cifar, tmp_path):
+def test_cifar_100_from_its_folder_is_the_standard_dataset(cifar, tmp_path, tensorflow):
     prepare("cifar100", str(tmp_path), str(cifar))
     examples, labels = DATASETS.build("cifar100('test')", data_dir=str(tmp_path)).load()
     records = np.fromfile(cifar / "test.bin", np.uint8).reshape(-1, 3_074)
@@ -172,7 +172,7 @@ def test_cifar_100_from_its_folder_is_the_standard_dataset(cifar, tmp_path):
 
 
 @pytest.mark.slow
-def test_files_that_were_unpacked_will_do(raw, tmp_path):
+def test_files_that_were_unpacked_will_do(raw, tmp_path, tensorflow):
     for name in FILES:
         (raw / name.removesuffix(".gz")).write_bytes(gzip.decompress((raw / name).read_bytes()))
         (raw / name).unlink()
@@ -180,7 +180,7 @@ def test_files_that_were_unpacked_will_do(raw, tmp_path):
     assert len(DATASETS.build("mnist", data_dir=str(tmp_path / "data")).load().labels) == 60_000
 
 
-def test_without_a_network_it_says_at_once_what_to_put_where(tmp_path, monkeypatch):
+def test_without_a_network_it_says_at_once_what_to_put_where(tmp_path, monkeypatch, tensorflow):
     def unreachable(*args, **kwargs):
         raise OSError("Network is unreachable")
 

@@ -10,12 +10,13 @@ import pytest
 from gan.data import DATASETS
 from gan.data.prepare import prepare
 from gan.errors import UsageError
+from tests.scripts import run_script
 
 RAW = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
+def prepared(tmp_path_factory, tensorflow):
     """A data_dir with MNIST, prepared from the published files without a network."""
     if not RAW.is_dir():
         pytest.skip(f"the MNIST files are not in {RAW}")
@@ -56,6 +57,28 @@ def test_prepared_again_is_at_once(prepared):
     assert time.monotonic() - begin < 5
     names = sorted(path.name for path in pathlib.Path(prepared[1]).iterdir())
     assert names == ["mnist"]  # no downloads are left
+    (record, *_) = pathlib.Path(prepared[1]).rglob("mnist-train.*")
+    assert ".array_record-" in record.name  # which is read without TensorFlow
+
+
+def test_the_older_format_is_read_with_tensorflow_and_refused_without(
+    tensorflow, tmp_path, monkeypatch
+):
+    import tensorflow_datasets as tfds
+
+    images = np.random.default_rng(0).integers(0, 256, [5, 28, 28, 1], np.uint8)
+    records = [(i, {"image": image, "label": i}) for i, image in enumerate(images)]
+    builder = tfds.builder("mnist", data_dir=str(tmp_path), file_format="tfrecord")
+    monkeypatch.setattr(builder, "_split_generators", lambda *_: {"train": records})
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    builder.download_and_prepare(download_dir=str(tmp_path / "downloads"), download_config=config)
+
+    args = ("--dataset", "mnist", "--data_dir", tmp_path)
+    done = run_script("prepare_data.py", *args, without="tensorflow", code=2)
+    assert "mnist: TFDS reads the older format tfrecord with TensorFlow, which" in done.stderr
+    examples, labels = DATASETS.build("mnist", data_dir=str(tmp_path)).load()
+    np.testing.assert_array_equal(examples, images[labels])
+    assert sorted(labels) == [0, 1, 2, 3, 4]
 
 
 def test_another_resolution(prepared):

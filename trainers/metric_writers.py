@@ -1,6 +1,8 @@
-"""Where metrics go: the terminal, TensorBoard, and `metrics.jsonl`; and CLU's periodic actions.
+"""Where metrics go: the terminal, TensorBoard, and `metrics.jsonl`; progress reports and profiles.
 
-CLU imports TensorFlow, which takes some seconds: it is imported in a thread beside the first steps.
+CLU writes for TensorBoard, reports progress and profiles. It imports TensorFlow, which takes some
+seconds: it is imported in a thread beside the first steps. Where there is no TensorFlow, classes of
+our own do the same.
 """
 
 import functools
@@ -9,6 +11,7 @@ import json
 import math
 import os
 import pathlib
+import time
 from collections.abc import Iterator, Mapping
 from concurrent import futures
 from typing import Any
@@ -17,9 +20,11 @@ import jax
 import numpy as np
 from absl import logging
 
+from gan.cli import quiet_tensorflow
 from gan.files import replacing
 
 _PROGRESS_SECONDS = 15
+_PROFILE_STEPS = 5  # at least; CLU's default
 
 
 class JSONLinesWriter:
@@ -83,11 +88,64 @@ class TerminalWriter:
         """Does nothing."""
 
 
-class MetricWriters:
-    """All writers of a run, each in a thread of its own, and CLU's periodic actions.
+class Progress:
+    """Logs speed, progress and the time left every 15 s and at the last step, in CLU's words.
 
-    Only the first process writes. The first write waits for the import of CLU, and progress is
-    reported only after it.
+    Args:
+      num_steps: The last step of the run.
+    """
+
+    def __init__(self, num_steps: int):
+        self._num_steps = num_steps
+        self._last: tuple[int, float] | None = None  # step and time of the last report
+
+    def __call__(self, step: int) -> None:
+        """Reports if it is time to; the first call only starts the clock."""
+        now = time.monotonic()
+        if self._last is None:
+            self._last = step, now
+        last_step, last_time = self._last
+        is_due = step == self._num_steps or now - last_time > _PROGRESS_SECONDS
+        if step > last_step and is_due:
+            speed = (step - last_step) / (now - last_time)
+            done = f"{100 * step / self._num_steps:.1f}% ({step}/{self._num_steps})"
+            left = _format_seconds((self._num_steps - step) / speed)
+            logging.info("%.1f steps/s, %s, ETA: %s", speed, done, left)
+            self._last = step, now
+
+
+class Profile:
+    """Records a profile of some steps for TensorBoard.
+
+    Args:
+      workdir: The run's folder.
+      first_step: The step after which the next call of the train step is profiled.
+    """
+
+    def __init__(self, workdir: pathlib.Path, first_step: int):
+        self._workdir, self._first_step = workdir, first_step
+        self._running = False
+
+    def __call__(self, step: int) -> None:
+        """Starts or ends the recording at its steps."""
+        if step == self._first_step:
+            jax.profiler.start_trace(self._workdir)
+            self._running = True
+        elif step >= self._first_step + _PROFILE_STEPS:
+            self.end()
+
+    def end(self) -> None:
+        """Writes what was recorded, if it is not written yet."""
+        if self._running:
+            self._running = False
+            jax.profiler.stop_trace()
+
+
+class MetricWriters:
+    """All writers of a run, and its periodic actions: progress reports and a profile.
+
+    Only the first process writes. With CLU each writer has a thread of its own; the first write waits
+    for its import, and progress is reported only after it.
 
     Args:
       workdir: The run's folder.
@@ -102,18 +160,20 @@ class MetricWriters:
         self._workdir, self._num_steps, self._step = workdir, num_steps, step
         self._profile_step = profile_step
         self._clu = _import_clu()
-        self._writer: Any = None  # opened by the first call that writes
+        self._writers: list[Any] | None = None  # opened by the first call that writes
         self._actions: list[Any] | None = None
         if profile_step is not None:  # an early step: the profiler has to be there
             self._actions = self._start_actions()
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes scalars to the terminal, TensorBoard and `metrics.jsonl`."""
-        self._open().write_scalars(step, scalars)
+        for writer in self._open():
+            writer.write_scalars(step, scalars)
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes uint8 images `[N, H, W, C]` to TensorBoard."""
-        self._open().write_images(step, images)
+        for writer in self._open():
+            writer.write_images(step, images)
 
     def after_call(self, step: int) -> None:
         """Runs the periodic actions; to be called after each call of the train step."""
@@ -126,35 +186,43 @@ class MetricWriters:
 
     def flush(self) -> None:
         """Writes to the files what was given so far."""
-        if self._writer is not None:
-            self._writer.flush()
+        for writer in self._writers or ():
+            writer.flush()
 
     def close(self) -> None:
         """Writes what is not written yet, and closes the files."""
-        if self._writer is not None:
-            self._writer.close()
+        for action in self._actions or ():
+            if isinstance(action, Profile):
+                action.end()
+        for writer in self._writers or ():
+            writer.close()
 
-    def _open(self) -> Any:
-        """Returns the writer to all places; waits for CLU's import the first time."""
-        if self._writer is None:
-            self._writer = self._make_writer()
-        return self._writer
+    def _open(self) -> list[Any]:
+        """Returns the writers to all places; waits for CLU's import the first time."""
+        if self._writers is None:
+            self._writers = self._make_writers() if jax.process_index() == 0 else []
+        return self._writers
 
-    def _make_writer(self) -> Any:
-        metric_writers, _ = self._clu.result()
-        if jax.process_index() > 0:
-            return metric_writers.MultiWriter([])
-        return metric_writers.AsyncMultiWriter(
-            [
-                TerminalWriter(),
-                metric_writers.SummaryWriter(os.fspath(self._workdir)),
-                JSONLinesWriter(self._workdir / "metrics.jsonl", self._step),
-            ]
-        )
+    def _make_writers(self) -> list[Any]:
+        places = [
+            TerminalWriter(),
+            open_event_file(self._workdir),
+            JSONLinesWriter(self._workdir / "metrics.jsonl", self._step),
+        ]
+        writers = [place for place in places if place is not None]
+        if (clu := self._clu.result()) is None:
+            return writers
+        metric_writers, _ = clu
+        return [metric_writers.AsyncMultiWriter(writers)]
 
     def _start_actions(self) -> list[Any]:
         """Makes the periodic actions and starts their clocks; waits for CLU's import."""
-        _, periodic_actions = self._clu.result()
+        if (clu := self._clu.result()) is None:
+            own: list[Any] = [Progress(self._num_steps)]
+            if self._profile_step is not None:
+                own.append(Profile(self._workdir, self._profile_step))
+            return own
+        _, periodic_actions = clu
         actions = [
             periodic_actions.ReportProgress(
                 num_train_steps=self._num_steps, every_secs=_PROGRESS_SECONDS
@@ -172,6 +240,23 @@ class MetricWriters:
         for action in actions:
             action(self._step)
         return actions
+
+
+def open_event_file(workdir: pathlib.Path) -> Any:
+    """Opens an event file for TensorBoard; waits for CLU's import.
+
+    Returns:
+      Its writer, or None, with a line in the log, where tensorboard is not installed.
+    """
+    if (clu := _import_clu().result()) is not None:
+        metric_writers, _ = clu
+        return metric_writers.SummaryWriter(os.fspath(workdir))
+    try:
+        from gan.event_files import EventFileWriter
+    except ImportError as error:
+        logging.info("files for TensorBoard are left out: %s", error)
+        return None
+    return EventFileWriter(workdir)
 
 
 def logged_lines(path: pathlib.Path, last_step: int) -> list[dict[str, Any]]:
@@ -193,12 +278,31 @@ def _lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
             continue
 
 
+def _format_seconds(seconds: float) -> str:
+    """Formats a time as CLU does: `1d10h17m`, `5m`."""
+    days, rest = divmod(int(seconds), 86_400)
+    hours, rest = divmod(rest, 3_600)
+    return (f"{days}d" if days else "") + (f"{hours}h" if hours else "") + f"{rest // 60}m"
+
+
 @functools.cache
-def _import_clu() -> futures.Future[Any]:
+def _import_clu() -> futures.Future[list[Any] | None]:
     """Starts the import of CLU's writers and periodic actions, once in a process."""
     pool = futures.ThreadPoolExecutor(1)
-    names = ("clu.metric_writers", "clu.periodic_actions")
     try:
-        return pool.submit(lambda: [importlib.import_module(name) for name in names])
+        return pool.submit(_load_clu)
     finally:
         pool.shutdown(wait=False)
+
+
+def _load_clu() -> list[Any] | None:
+    """Imports CLU's writers and periodic actions; returns None where TensorFlow is missing."""
+    quiet_tensorflow()
+    try:
+        return [
+            importlib.import_module(name) for name in ("clu.metric_writers", "clu.periodic_actions")
+        ]
+    except ImportError as error:
+        if error.name != "tensorflow":  # it is there, and cannot be used
+            logging.warning("CLU cannot be imported, and the run does without: %s", error)
+        return None

@@ -21,7 +21,7 @@ from gan.data.published_files import (
     check_idx,
     has_digests,
 )
-from gan.data.sources.tfds import make_builder
+from gan.data.sources.tfds import check_tensorflow, make_builder
 from gan.errors import RunError, UsageError
 
 _TIMEOUT_SECONDS = 10  # for a first answer from the network
@@ -40,7 +40,8 @@ def prepare(name: str, data_dir: str | None = None, raw_dir: str | None = None) 
       The folder of the prepared dataset.
 
     Raises:
-      UsageError: if a file is missing or is not the published one, or if there is no network.
+      UsageError: if a file is missing or is not the published one, or if there is no network or no
+        TensorFlow.
       RunError: if the preparation fails.
     """
     builder = make_builder(name, data_dir)
@@ -48,6 +49,7 @@ def prepare(name: str, data_dir: str | None = None, raw_dir: str | None = None) 
     if builder.info.splits:
         logging.info("%s is already prepared, in %s", name, folder)
         return folder
+    check_tensorflow(f"{name}: TFDS prepares datasets")
     raw = None if raw_dir is None else pathlib.Path(raw_dir)
     if raw is None:
         _check_network(builder)

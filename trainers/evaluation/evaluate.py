@@ -20,6 +20,7 @@ from gan.trainers.evaluation.features import FEATURES, FeatureNetwork
 from gan.trainers.evaluation.results import Result
 from gan.trainers.evaluation.scorer import Scorer, with_progress
 from gan.trainers.experiment import Experiment
+from gan.trainers.metric_writers import open_event_file
 from gan.trainers.sampling import (
     Sampler,
     check_seed,
@@ -286,11 +287,8 @@ def _load_images(
 
 def _write_events(workdir: pathlib.Path, results: list[Result]) -> None:
     """Writes results for TensorBoard; each protocol has a name of its own there."""
-    if not results:
+    if not results or (writer := open_event_file(workdir)) is None:
         return
-    from clu import metric_writers
-
-    writer = metric_writers.SummaryWriter(str(workdir))
     for result in results:
         prefix = f"evaluation_{result.protocol.fingerprint}"
         scalars = {f"{prefix}/{name}": value for name, value in result.scores.items()}

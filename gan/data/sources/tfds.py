@@ -1,8 +1,11 @@
 """Image datasets of TensorFlow Datasets (TFDS), read without TensorFlow where possible."""
 
+import importlib.util
 import io
 import os
 import pathlib
+import platform
+import sys
 import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -65,13 +68,13 @@ def find_dataset(name: str) -> Callable[..., Dataset]:
     """Returns the maker of a dataset that is known by its TFDS name alone.
 
     Raises:
-      UsageError: for a name that TFDS does not know.
+      UsageError: for a name that TFDS does not know, or any name where TFDS is not installed.
     """
-    if name.partition("/")[0] not in tfds_names():
-        hint = nearest(name, [*DATASETS, *tfds_names()])
-        raise UsageError(
-            f"unknown dataset {name!r}" + (hint or f"; known: {', '.join(DATASETS)}, all of TFDS")
-        )
+    names = tfds_names() if _is_installed("tensorflow_datasets") else []
+    if name.partition("/")[0] not in names:
+        hint = nearest(name, [*DATASETS, *names]) or f"; known: {', '.join(DATASETS)}, all of TFDS"
+        missing = "" if names else " (TFDS is not installed: pip install tensorflow-datasets)"
+        raise UsageError(f"unknown dataset {name!r}{hint}{missing}")
     return _maker(name)
 
 
@@ -96,16 +99,23 @@ def tfds_names() -> list[str]:
 
 
 def make_builder(name: str, data_dir: str | None) -> Any:
-    """Returns TFDS's builder of a dataset.
+    """Returns TFDS's builder of a dataset; one that is not prepared yet is to be array_record.
 
     Raises:
-      UsageError: for a name that TFDS does not know.
+      UsageError: for a name that TFDS does not know, or where TFDS is not installed.
     """
+    if not _is_installed("tensorflow_datasets"):
+        raise UsageError(
+            f"{name} is read by TFDS, which is not installed: pip install tensorflow-datasets"
+        )
     import tensorflow_datasets as tfds
 
     data_dir = os.path.expanduser(data_dir or os.path.join("~", "tensorflow_datasets"))
     try:
-        return tfds.builder(name, data_dir=data_dir, file_format="array_record")
+        builder = tfds.builder(name, data_dir=data_dir)
+        if not builder.info.splits:
+            builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+        return builder
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         if name.partition("/")[0] in tfds_names():  # `emnist/leters`
             known = tfds.builder_cls(name.partition("/")[0]).builder_configs
@@ -113,6 +123,28 @@ def make_builder(name: str, data_dir: str | None) -> Any:
             hint = nearest(variant, known) or f"; known: {', '.join(known)}"
             raise UsageError(f"{name}: TFDS knows no variant {variant!r}{hint}") from error
         raise UsageError(f"TFDS knows no dataset {name!r}{nearest(name, tfds_names())}") from error
+
+
+def check_tensorflow(purpose: str) -> None:
+    """Checks that TensorFlow is installed.
+
+    Args:
+      purpose: What is done with it: the beginning of the message.
+
+    Raises:
+      UsageError: if it is not.
+    """
+    if not _is_installed("tensorflow"):
+        on_x86 = platform.machine() == "x86_64" and sys.platform != "darwin"
+        raise UsageError(
+            f"{purpose} with TensorFlow, which is not installed: pip install "
+            f"{'tensorflow-cpu' if on_x86 else 'tensorflow'}; "
+            "what is prepared as array_record is read without it"
+        )
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
 
 
 def _load(
@@ -175,6 +207,7 @@ def _read_array_record(builder: Any, split: str) -> Iterator[tuple[np.ndarray, i
 
 def _read_tfrecord(builder: Any, split: str) -> Iterator[tuple[np.ndarray, int]]:
     """Reads records in the older format, which needs TensorFlow."""
+    check_tensorflow(f"{builder.name}: TFDS reads the older format tfrecord")
     from tensorflow_datasets import as_numpy
 
     for record in as_numpy(_open(builder.as_dataset, builder, split)):
