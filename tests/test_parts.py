@@ -7,10 +7,12 @@ import shutil
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
 import gan.trainers.experiment  # noqa: F401 - registers our own parts
 from gan import parts, registry
+from gan.config import SETTINGS, TrainConfig
 from gan.errors import UsageError
 from gan.losses import LOSSES
 from gan.registry import REGISTRIES
@@ -526,3 +528,45 @@ def test_the_same_content_elsewhere_is_the_users_own(tmp_path):
     forget_all()
     assert api.load(tmp_path / "b" / "run").step == 2
     assert api.load(tmp_path / "a" / "run").step == 2  # both, in one process
+
+
+EVERY_KIND = """
+    from gan.config import SETTINGS
+    from gan.registry import REGISTRIES
+    from gan.optimizers import OPTIMIZERS
+
+    OURS = {
+        "augmentation": "flip", "averaging": "ema", "dataset": "digits", "discriminator": "mlp",
+        "dynamics": "alternating", "features": "pixels", "generator": "mlp", "loss": "hinge",
+        "mesh": "data", "metric": "fid", "optimizer": "adam", "placement": "auto", "policy": "skip",
+        "regularizer": "r1", "rule of retention": "latest",
+    }
+    for kind, name in OURS.items():
+        if kind != "metric":
+            REGISTRIES[kind].register("mine")(REGISTRIES[kind].maker(name))
+    OPTIMIZERS.register("my_schedule")(OPTIMIZERS.maker("cosine_decay_schedule"))
+"""
+
+
+def test_every_kind_of_part_can_be_ones_own(tmp_path, monkeypatch):
+    """Each key of a config names one; the run is the same as with ours, and loads."""
+    kinds = {setting.part for setting in SETTINGS.values() if setting.part} - {"callback"}
+    sizes = {"generator": "mine(width=8)", "discriminator": "mine(width=8)"}
+    own = CONFIG | {"parts": [write(tmp_path / "every.py", EVERY_KIND)]}
+    for key, setting in SETTINGS.items():
+        if setting.part in kinds:
+            single = isinstance(getattr(TrainConfig(), key), str)
+            own[key] = sizes.get(key, "mine") if single else ("mine",)
+    for role in ("generator", "discriminator"):
+        own[f"{role}_optimizer"] = "mine(my_schedule(2e-4, 10))"
+    mine = api.train(own, tmp_path / "mine")
+    ours = api.train(CONFIG | {
+        "dataset": "digits", "augmentation": "flip", "averaging": "ema", "dynamics": "alternating",
+        "loss": "hinge", "regularizers": "r1", "on_nonfinite": "skip", "mesh": "data",
+        "generator_optimizer": "adam(cosine_decay_schedule(2e-4, 10))",
+        "discriminator_optimizer": "adam(cosine_decay_schedule(2e-4, 10))",
+    })  # fmt: skip
+    np.testing.assert_array_equal(mine.sample(4, weights="raw"), ours.sample(4, weights="raw"))
+    forget_all()
+    monkeypatch.chdir(tmp_path)
+    assert api.load("mine").step == 2

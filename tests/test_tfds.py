@@ -1,6 +1,7 @@
 """Reading what TFDS prepared, from the real MNIST files if they lie beside the checkout."""
 
 import gzip
+import json
 import pathlib
 import time
 
@@ -122,3 +123,27 @@ def test_any_dataset_of_tfds_by_its_name(spec, shape, num_classes, tmp_path):
 def test_misuse(spec, words, tmp_path):
     with pytest.raises(UsageError, match=words):
         DATASETS.build(spec, data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["pythonClassName", "python_class_name", "python\\u0043lassName"])
+@pytest.mark.parametrize("name", ["evil", "evil:1.0.0", "mnist:1.0.0"])
+def test_prepared_files_cannot_have_a_module_imported(tmp_path, monkeypatch, key, name):
+    """TFDS would import the module of a feature; a stranger's run may name such files."""
+    (tmp_path / "evil_module.py").write_text("raise SystemExit('it was imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "data" / name.partition(":")[0] / "1.0.0"
+    folder.mkdir(parents=True)
+    features = f'{{"{key}": "evil_module.Image", "featuresDict": {{"features": {{}}}}}}'
+    (folder / "features.json").write_text(features)
+    info = {"name": folder.parent.name, "version": "1.0.0", "fileFormat": "array_record"}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    with pytest.raises(UsageError, match=r"names the code 'evil_module.Image'"):
+        DATASETS.build(f"tfds({name!r})", data_dir=str(tmp_path / "data"))
+
+
+@pytest.mark.parametrize(
+    "name", ["huggingface:mnist", "somebody:mnist/x", "../mnist", "/tmp/mnist"]
+)
+def test_datasets_of_others_are_not_loaded(tmp_path, name):
+    with pytest.raises(UsageError, match="TFDS knows no dataset"):
+        DATASETS.build(f"tfds({name!r})", data_dir=str(tmp_path))

@@ -2,9 +2,11 @@
 
 import importlib.util
 import io
+import json
 import os
 import pathlib
 import platform
+import re
 import sys
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -111,6 +113,7 @@ def make_builder(name: str, data_dir: str | None) -> Any:
     import tensorflow_datasets as tfds
 
     data_dir = os.path.expanduser(data_dir or os.path.join("~", "tensorflow_datasets"))
+    _check_names_no_code(name, tfds.core.Path(data_dir))
     try:
         builder = tfds.builder(name, data_dir=data_dir)
         if not builder.info.splits:
@@ -123,6 +126,38 @@ def make_builder(name: str, data_dir: str | None) -> Any:
             hint = nearest(variant, known) or f"; known: {', '.join(known)}"
             raise UsageError(f"{name}: TFDS knows no variant {variant!r}{hint}") from error
         raise UsageError(f"TFDS knows no dataset {name!r}{nearest(name, tfds_names())}") from error
+
+
+def _check_names_no_code(name: str, data_dir: Any) -> None:
+    """Refuses what makes TFDS import modules that are not its own: a saved run may ask for it.
+
+    That is a dataset of a namespace (`community:name`), whose code TFDS downloads, and prepared files
+    whose `features.json` names a class from elsewhere.
+    """
+    match = re.fullmatch(r"(\w+)(/[\w.-]+)?(:[\d.*]+)?", name)
+    if match is None:
+        raise UsageError(f"TFDS knows no dataset {name!r}: 'name' or 'name/variant' is accepted")
+    folder = data_dir / match[1]  # in it are version/ and variant/version/
+    for path in (*folder.glob("*/features.json"), *folder.glob("*/*/features.json")):
+        try:
+            names = list(_class_names(json.loads(path.read_text())))
+        except ValueError as error:
+            raise UsageError(f"{path} is damaged: {error}") from error
+        for code in names:
+            if not code.startswith("tensorflow_datasets."):
+                raise UsageError(f"{path} names the code {code!r}, which is not TFDS's own")
+
+
+def _class_names(features: Any) -> Iterator[str]:
+    """Yields the names of classes in the content of a `features.json`, in either spelling."""
+    if isinstance(features, dict):
+        for key, value in features.items():
+            if key in ("pythonClassName", "python_class_name"):
+                yield str(value)
+            yield from _class_names(value)
+    elif isinstance(features, list):
+        for value in features:
+            yield from _class_names(value)
 
 
 def check_tensorflow(purpose: str) -> None:
