@@ -11,7 +11,6 @@ import optax
 from clu.parameter_overview import get_parameter_overview
 from jax.sharding import Mesh
 
-import gan.optimizers  # noqa: F401 - registers them
 from gan import parts
 from gan.augmentation import Augmentation
 from gan.averaging import Averaging
@@ -26,6 +25,7 @@ from gan.errors import UsageError, describe, nearest
 from gan.games import AdversarialGame
 from gan.models.network import Network
 from gan.nonfinite import OnNonfinite
+from gan.optimizers import Rates, rates_of
 from gan.players import ROLES, Pair, PlayerState, pairwise
 from gan.registry import OURS, REGISTRIES
 from gan.sharding import replicated
@@ -55,6 +55,14 @@ class Experiment:
     features: FeatureNetwork
     callbacks: tuple[Callback, ...]
     parts: dict[str, str]
+
+    @property
+    def rates(self) -> Pair[Rates]:
+        """What each player's optimizer says of the size of its steps."""
+        return Pair(
+            generator=rates_of(self.config.generator_optimizer),
+            discriminator=rates_of(self.config.discriminator_optimizer),
+        )
 
     def init(self) -> GANState:
         """Returns the state before the first step, a pure function of the config."""

@@ -23,6 +23,7 @@ from absl import logging
 from gan.cli import quiet_tensorflow
 from gan.files import replacing
 
+_NOT_SHOWN = ("grad_norm/", "update_norm/", "learning_rate/", "strength/")
 _PROGRESS_SECONDS = 15
 _PROFILE_STEPS = 5  # at least; CLU's default
 
@@ -74,7 +75,7 @@ class TerminalWriter:
         texts = [
             f"{name} {value:,.0f}" if abs(value) >= 1_000 else f"{name} {value:.4g}"
             for name, value in scalars.items()
-            if not name.startswith(("grad_norm/", "update_norm/"))
+            if not name.startswith(_NOT_SHOWN)
         ]
         logging.info("[%d] %s", step, "  ".join(texts))
 
