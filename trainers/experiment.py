@@ -23,6 +23,7 @@ from gan.data.placement import Placement, make_loader
 from gan.dynamics import Dynamics
 from gan.errors import UsageError, describe, nearest
 from gan.games import AdversarialGame
+from gan.metrics.metric import score_names
 from gan.models.network import Network
 from gan.nonfinite import OnNonfinite
 from gan.optimizers import Rates, rates_of
@@ -269,6 +270,12 @@ def _check_retention(config: TrainConfig, rules: tuple[Retention, ...]) -> None:
     known |= {f"penalty/{parse(spec)[0].name}" for spec in config.regularizers}
     for metric in {metric for rule in rules for metric in rule.needed_metrics}:
         if metric.startswith("eval/"):
+            if metric not in (scores := {f"eval/{name}" for name in score_names()}):
+                hint = nearest(metric, scores) or f"; known: {', '.join(sorted(scores))}"
+                raise UsageError(
+                    f"keep_checkpoints = {config.keep_checkpoints}: no score {metric!r} is "
+                    f"measured{hint}"
+                )
             every = config.eval_every_steps
             if not every:
                 raise UsageError(
