@@ -1,7 +1,7 @@
 """Optimizers by name: those of optax, and the optimistic ones as their paper defines them."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -11,13 +11,15 @@ import optax.contrib
 
 from gan.argument_bounds import AtLeast, broken_bound
 from gan.registry import Registry
+from gan.schedules import StepSchedule, of_run_step
+from gan.specs import Spec, parse
 
 ScalarOrSchedule: TypeAlias = float | Callable[..., Any]
 Strength: TypeAlias = Annotated[float, AtLeast(0)] | Callable[..., Any]
 FirstStep: TypeAlias = Literal["optimistic", "plain"]
 
 OPTIMIZERS: Registry[optax.GradientTransformation] = Registry(
-    "optimizer", optax.GradientTransformation, chain=optax.chain
+    "optimizer", optax.GradientTransformation, chain=optax.chain, adapt=of_run_step
 )
 
 # Those that are of no use in a game, or that a line of text cannot ask for.
@@ -183,6 +185,56 @@ def clip_weights(max_abs: float) -> optax.GradientTransformation:
         return jax.tree.map(clip, updates, params)
 
     return optax.stateless(update)
+
+
+class Rates(NamedTuple):
+    """What an optimizer's spec says of the size of its steps, each a number or a schedule.
+
+    Attributes:
+      learning_rate: The learning rate, or None where it has none, or several.
+      strength: The strength of optimism, where it has one.
+    """
+
+    learning_rate: ScalarOrSchedule | None
+    strength: ScalarOrSchedule | None
+
+    def at(self, step: int) -> dict[str, float]:
+        """Returns the numbers that there are by name, for the step that follows `step` steps."""
+        numbers = {name: value for name, value in self._asdict().items() if value is not None}
+        return {
+            name: float(value(step) if callable(value) else value)
+            for name, value in numbers.items()
+        }
+
+    @property
+    def has_schedule(self) -> bool:
+        """Whether any of them changes."""
+        return any(isinstance(value, StepSchedule) for value in self)
+
+
+def rates_of(text: str) -> Rates:
+    """Finds learning rate and strength in the spec of an optimizer, also one within another's."""
+    found = [call for link in parse(text) for call in _arguments(link)]
+    rates = [call["learning_rate"] for call in found if "learning_rate" in call]
+    strengths = [call["strength"] for call in found if call.get("strength") is not None]
+    optimistic = [call["learning_rate"] for call in found if "strength" in call]
+    return Rates(
+        rates[0] if len(rates) == 1 else None,
+        (strengths or optimistic)[0] if len(optimistic) == 1 else None,
+    )
+
+
+def _arguments(spec: Spec) -> Iterator[dict[str, Any]]:
+    """Yields the arguments of each optimizer in a link, by name, those with a default too."""
+    parameters = OPTIMIZERS.parameters(spec.name)
+    bound = inspect.Signature(list(parameters.values())).bind(*spec.args, **dict(spec.kwargs))
+    bound.apply_defaults()
+    for value in bound.arguments.values():
+        for nested in value if isinstance(value, tuple) else (value,):
+            if isinstance(nested, Spec):
+                yield from _arguments(nested)
+    sizes = {name: bound.arguments[name] for name in Rates._fields if name in bound.arguments}
+    yield {name: of_run_step(OPTIMIZERS.resolve(value)) for name, value in sizes.items()}
 
 
 def _value(number: ScalarOrSchedule, count: jax.Array) -> Any:

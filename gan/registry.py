@@ -12,6 +12,7 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from absl import logging
@@ -44,6 +45,7 @@ class Registry(Generic[T]):
         can be an argument but not the part itself.
       context: Parameters that the program sets for every maker that has them; a spec cannot.
       chain: Joins the links of `a | b`; None refuses chains.
+      adapt: Changes each argument that a spec gives to a maker; None leaves it as it is.
       needs: Attributes that a class must have beyond those of `product`, besides abstract methods.
 
     Raises:
@@ -57,12 +59,14 @@ class Registry(Generic[T]):
         *,
         context: Sequence[str] = (),
         chain: Callable[..., T] | None = None,
+        adapt: Callable[[Any], Any] | None = None,
         needs: Sequence[str] = (),
     ):
         self.kind = kind
         self.product = product
         self.context = tuple(context)
         self.chain = chain
+        self.adapt = adapt
         self.needs = tuple(needs)
         self._find: Callable[[str], Callable[..., Any]] | None = None
         self._makers: dict[str, Callable[..., Any]] = {}
@@ -244,19 +248,20 @@ class Registry(Generic[T]):
         given = value
         if isinstance(value, Spec) and value.name not in self and matches("", hint):
             raise UsageError(f"{spec.name}: {name} must be in quotes: {name}={value.name!r}")
-        value = self._resolve(value, context)
+        value = self.resolve(value, context)
         if not matches(value, hint):
             shown = repr(given.name) if isinstance(given, Spec) else repr(given)
             raise UsageError(f"{spec.name}: {name} must be {type_name(hint)}, given {shown}")
         if (bound := broken_bound(value, hint)) is not None:
             raise UsageError(f"{spec.name}: {name} must be {bound}, given {value!r}")
-        return value
+        return value if self.adapt is None else self.adapt(value)
 
-    def _resolve(self, value: Any, context: Mapping[str, Any]) -> Any:
+    def resolve(self, value: Any, context: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """Makes the part that an argument of a spec asks for; returns a literal as it is."""
         if isinstance(value, Spec):
             return self._build(value, context)
         if isinstance(value, tuple):
-            return tuple(self._resolve(item, context) for item in value)
+            return tuple(self.resolve(item, context) for item in value)
         return value
 
     def _names(self) -> str:

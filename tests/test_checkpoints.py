@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gan.checkpoints import Checkpoints
-from gan.checkpoints.manifest import DamageError
+from gan.checkpoints.manifest import DamageError, newest_protocol
 from gan.checkpoints.retention import Best, Every, Latest
 from gan.checkpoints.trees import digest
 from gan.config import TrainConfig
@@ -109,6 +109,22 @@ def test_rules_of_retention_and_the_newest_periodic(tmp_path):
         for step, fid in enumerate([9, 5, 7, 8, 6, 9, 9], start=1):
             checkpoints.save(step, state(step), {}, {"fid": fid}, periodic=step <= 6)
     assert Checkpoints(tmp_path).all_steps() == [2, 4, 6, 7]
+
+
+def test_scores_of_two_protocols_are_not_put_in_one_order(tmp_path):
+    with Checkpoints(tmp_path, [Best("eval/fid"), Best("loss")]) as checkpoints:
+        for step, fid, protocol in (
+            (1, 2.0, "old"),
+            (2, 9.0, "new"),
+            (3, 8.0, "new"),
+            (4, 9.0, "new"),
+        ):
+            scores = {"eval/fid": fid, "loss": float(step)}
+            checkpoints.save(step, state(step), {}, scores, periodic=False, protocol=protocol)
+    # 3 is the best by the newest protocol, 4 the newest; 1 stays for its loss alone
+    assert Checkpoints(tmp_path).all_steps() == [1, 3, 4]
+    assert newest_protocol([Checkpoints(tmp_path).verify(step) for step in (1, 3)]) == "new"
+    assert newest_protocol([]) == ""
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from gan.config import TrainConfig
 from gan.errors import UsageError
 from gan.losses import LOSSES, Loss
+from gan.metrics.metric import score_names
 from gan.trainers.experiment import build
 
 
@@ -133,3 +134,22 @@ def test_a_dynamics_that_needs_a_derivative_that_is_not_there(monkeypatch, dynam
         match="needs the derivative of the vector field, and cannot take it of loss = 'once'",
     ):
         build(small(loss="once", dynamics=dynamics))
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("eval/fidd", "did you mean 'eval/fid'"),
+        ("eval/FID", "no score 'eval/FID' is measured"),
+        ("eval/is", "no score 'eval/is' is measured"),
+        ("eval/prdc", "no score 'eval/prdc' is measured"),
+    ],
+)
+def test_a_score_that_is_never_measured_is_refused(metric, words):
+    with pytest.raises(UsageError, match=words):
+        build(small(keep_checkpoints=(f"best('{metric}')",), eval_every_steps=1_000))
+
+
+def test_every_score_can_decide_which_checkpoint_is_best():
+    for name in score_names():
+        build(small(keep_checkpoints=(f"best('eval/{name}')",), eval_every_steps=1_000))

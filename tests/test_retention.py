@@ -6,8 +6,21 @@ from gan.checkpoints.retention import RETENTION, Best, Every, Latest, steps_to_k
 from gan.errors import UsageError
 
 SAVED = {
-    100: {"fid": 9.0, "is": 1.0},
-    200: {"fid": 3.0},
+    100: {
+        "fid": 9.0,
+        "is": 1.0,
+        "eval/fid": 1.0,
+        "diversity": 0.1,
+        "eval/inception_score": 1.0,
+        "loss/generator": 0.1,
+    },
+    200: {
+        "fid": 3.0,
+        "eval/fid": 2.0,
+        "diversity": 0.5,
+        "eval/inception_score": 2.0,
+        "loss/generator": 0.2,
+    },
     300: {"fid": math.nan},
     400: {"fid": 3.0, "is": 4.0},
     500: {},
@@ -25,6 +38,11 @@ SAVED = {
         (Best("fid", count=3), {100, 200, 400}),
         (Best("is", largest=True), {400}),
         (Best("nothing"), set()),
+        (Best("eval/fid"), {100}),
+        (Best("eval/inception_score"), {200}),
+        (Best("diversity"), {200}),
+        (Best("diversity", largest=False), {100}),
+        (Best("loss/generator"), {100}),
     ],
 )
 def test_a_rule_keeps(rule, steps):

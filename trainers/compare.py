@@ -137,8 +137,9 @@ def _format(config: TrainConfig, scores: list[Score]) -> str:
     """Formats a Markdown table of the mean and the standard deviation over the seeds."""
     seeds = {score.seed for score in scores}
     caption = (
-        f"{config.dataset}, {config.num_steps:,} steps, {len(seeds)} seeds; Fréchet distance of "
-        f"pixels, {_NUM_SAMPLES:,} samples (lower is better), mean ± standard deviation"
+        f"{config.dataset}, {config.num_steps:,} steps, {len(seeds)} seed{'s' * (len(seeds) > 1)}; Fréchet distance of "
+        f"pixels, {_NUM_SAMPLES:,} samples (lower is better)"
+        + (", mean ± standard deviation" if len(seeds) > 1 else "")
     )
     rows = [["", "first average", "last iterate", "seconds a run"]]
     for name in dict.fromkeys(score.variant for score in scores):
@@ -150,5 +151,5 @@ def _format(config: TrainConfig, scores: list[Score]) -> str:
 
 
 def _mean_and_std(values: list[float]) -> str:
-    std = np.std(values, ddof=1) if len(values) > 1 else np.nan
-    return f"{np.mean(values):.3f} ± {std:.3f}"
+    mean = f"{np.mean(values):.3f}"
+    return f"{mean} ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else mean

@@ -11,7 +11,6 @@ import optax
 from clu.parameter_overview import get_parameter_overview
 from jax.sharding import Mesh
 
-import gan.optimizers  # noqa: F401 - registers them
 from gan import parts
 from gan.augmentation import Augmentation
 from gan.averaging import Averaging
@@ -24,8 +23,10 @@ from gan.data.placement import Placement, make_loader
 from gan.dynamics import Dynamics
 from gan.errors import UsageError, describe, nearest
 from gan.games import AdversarialGame
+from gan.metrics.metric import score_names
 from gan.models.network import Network
 from gan.nonfinite import OnNonfinite
+from gan.optimizers import Rates, rates_of
 from gan.players import ROLES, Pair, PlayerState, pairwise
 from gan.registry import OURS, REGISTRIES
 from gan.sharding import replicated
@@ -55,6 +56,14 @@ class Experiment:
     features: FeatureNetwork
     callbacks: tuple[Callback, ...]
     parts: dict[str, str]
+
+    @property
+    def rates(self) -> Pair[Rates]:
+        """What each player's optimizer says of the size of its steps."""
+        return Pair(
+            generator=rates_of(self.config.generator_optimizer),
+            discriminator=rates_of(self.config.discriminator_optimizer),
+        )
 
     def init(self) -> GANState:
         """Returns the state before the first step, a pure function of the config."""
@@ -261,6 +270,12 @@ def _check_retention(config: TrainConfig, rules: tuple[Retention, ...]) -> None:
     known |= {f"penalty/{parse(spec)[0].name}" for spec in config.regularizers}
     for metric in {metric for rule in rules for metric in rule.needed_metrics}:
         if metric.startswith("eval/"):
+            if metric not in (scores := {f"eval/{name}" for name in score_names()}):
+                hint = nearest(metric, scores) or f"; known: {', '.join(sorted(scores))}"
+                raise UsageError(
+                    f"keep_checkpoints = {config.keep_checkpoints}: no score {metric!r} is "
+                    f"measured{hint}"
+                )
             every = config.eval_every_steps
             if not every:
                 raise UsageError(

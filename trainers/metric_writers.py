@@ -1,8 +1,7 @@
 """Where metrics go: the terminal, TensorBoard, and `metrics.jsonl`; progress reports and profiles.
 
-CLU writes for TensorBoard, reports progress and profiles. It imports TensorFlow, which takes some
-seconds: it is imported in a thread beside the first steps. Where there is no TensorFlow, classes of
-our own do the same.
+CLU writes for TensorBoard and profiles. It imports TensorFlow, which takes some seconds: it is imported
+in a thread beside the first steps. Where there is no TensorFlow, classes of our own do the same.
 """
 
 import functools
@@ -23,6 +22,7 @@ from absl import logging
 from gan.cli import quiet_tensorflow
 from gan.files import replacing
 
+_NOT_SHOWN = ("grad_norm/", "update_norm/", "learning_rate/", "strength/")
 _PROGRESS_SECONDS = 15
 _PROFILE_STEPS = 5  # at least; CLU's default
 
@@ -74,7 +74,7 @@ class TerminalWriter:
         texts = [
             f"{name} {value:,.0f}" if abs(value) >= 1_000 else f"{name} {value:.4g}"
             for name, value in scalars.items()
-            if not name.startswith(("grad_norm/", "update_norm/"))
+            if not name.startswith(_NOT_SHOWN)
         ]
         logging.info("[%d] %s", step, "  ".join(texts))
 
@@ -89,7 +89,10 @@ class TerminalWriter:
 
 
 class Progress:
-    """Logs speed, progress and the time left every 15 s and at the last step, in CLU's words.
+    """Logs speed, progress and the time left every 15 s and at the last step.
+
+    CLU's own counts steps that were made before its clock was started, and after the last of them
+    divides by next to no time.
 
     Args:
       num_steps: The last step of the run.
@@ -142,10 +145,10 @@ class Profile:
 
 
 class MetricWriters:
-    """All writers of a run, and its periodic actions: progress reports and a profile.
+    """All writers of a run, its progress reports and a profile.
 
     Only the first process writes. With CLU each writer has a thread of its own; the first write waits
-    for its import, and progress is reported only after it.
+    for its import.
 
     Args:
       workdir: The run's folder.
@@ -157,13 +160,13 @@ class MetricWriters:
     def __init__(
         self, workdir: pathlib.Path, num_steps: int, step: int, profile_step: int | None = None
     ) -> None:
-        self._workdir, self._num_steps, self._step = workdir, num_steps, step
-        self._profile_step = profile_step
+        self._workdir, self._step = workdir, step
         self._clu = _import_clu()
         self._writers: list[Any] | None = None  # opened by the first call that writes
-        self._actions: list[Any] | None = None
+        self._actions: list[Any] = [Progress(num_steps)]
         if profile_step is not None:  # an early step: the profiler has to be there
-            self._actions = self._start_actions()
+            self._actions.append(self._make_profile(profile_step))
+        self.after_call(step)
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes scalars to the terminal, TensorBoard and `metrics.jsonl`."""
@@ -176,11 +179,7 @@ class MetricWriters:
             writer.write_images(step, images)
 
     def after_call(self, step: int) -> None:
-        """Runs the periodic actions; to be called after each call of the train step."""
-        if not self._clu.done():
-            return
-        if self._actions is None:
-            self._actions = self._start_actions()
+        """Reports progress and profiles, if it is time to; to be called after each call of the step."""
         for action in self._actions:
             action(step)
 
@@ -191,7 +190,7 @@ class MetricWriters:
 
     def close(self) -> None:
         """Writes what is not written yet, and closes the files."""
-        for action in self._actions or ():
+        for action in self._actions:
             if isinstance(action, Profile):
                 action.end()
         for writer in self._writers or ():
@@ -215,31 +214,16 @@ class MetricWriters:
         metric_writers, _ = clu
         return [metric_writers.AsyncMultiWriter(writers)]
 
-    def _start_actions(self) -> list[Any]:
-        """Makes the periodic actions and starts their clocks; waits for CLU's import."""
+    def _make_profile(self, first_step: int) -> Any:
         if (clu := self._clu.result()) is None:
-            own: list[Any] = [Progress(self._num_steps)]
-            if self._profile_step is not None:
-                own.append(Profile(self._workdir, self._profile_step))
-            return own
+            return Profile(self._workdir, first_step)
         _, periodic_actions = clu
-        actions = [
-            periodic_actions.ReportProgress(
-                num_train_steps=self._num_steps, every_secs=_PROGRESS_SECONDS
-            )
-        ]
-        if self._profile_step is not None:
-            actions.append(
-                periodic_actions.Profile(
-                    logdir=os.fspath(self._workdir),
-                    first_profile=self._profile_step,
-                    profile_duration_ms=None,  # until the next call
-                    every_secs=None,
-                )
-            )
-        for action in actions:
-            action(self._step)
-        return actions
+        return periodic_actions.Profile(
+            logdir=os.fspath(self._workdir),
+            first_profile=first_step,
+            profile_duration_ms=None,  # until the next call
+            every_secs=None,
+        )
 
 
 def open_event_file(workdir: pathlib.Path) -> Any:

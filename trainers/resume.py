@@ -12,6 +12,7 @@ from gan import parts
 from gan.checkpoints import Checkpoints, DamageError, Manifest
 from gan.config import SETTINGS, OnResume, TrainConfig, difference, from_mapping
 from gan.errors import RunError, UsageError
+from gan.players import ROLES
 from gan.sharding import agree, barrier
 from gan.state import GANState
 from gan.trainers.experiment import Experiment, build
@@ -161,7 +162,8 @@ def _resume(
     _check_same_run(experiment, workdir, old, {OnResume.ALLOW, OnResume.TRANSFER})
     state, changes = load_state(workdir.checkpoints, manifest, experiment, on_optimizer_change)
     if step < num_steps:
-        workdir.record(step, "resume", f"resuming {workdir.path} at step {step}")
+        message = f"resuming {workdir.path} at step {step}{_schedules(experiment, step)}"
+        workdir.record(step, "resume", message)
         _record_changes(experiment, workdir, manifest, changes)
     elif changes:
         logging.warning("%s is complete, and stays as it was: %s", workdir.path, "; ".join(changes))
@@ -196,10 +198,21 @@ def _branch(
             raise UsageError(
                 f"--init_from={init_from}: step {step} cannot be trusted: {damage}"
             ) from damage
-    message = f"branching from {source} at step {step}"
+    message = f"branching from {source} at step {step}{_schedules(experiment, step)}"
     workdir.record(step, "branch", message, state=manifest.state)
     _record_changes(experiment, workdir, manifest, changes)
     return Start(state, to_save=True)
+
+
+def _schedules(experiment: Experiment, step: int) -> str:
+    """Says where the schedules stand, if there are any."""
+    stand = [
+        f"{name.replace('_', ' ')} of the {role} {value:.4g}"
+        for role in ROLES
+        if (rates := experiment.rates.of(role)).has_schedule
+        for name, value in rates.at(step).items()
+    ]
+    return f"; by the schedules, {', '.join(stand)}" if stand else ""
 
 
 def _check_same_run(

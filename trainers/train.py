@@ -202,8 +202,9 @@ def make_steps(
             if last or stopping or periodic:
                 writers.flush()
                 as_mapping = dataclasses.asdict(config)
+                protocol = program.evaluator.fingerprint if program.evaluator and scores else ""
                 workdir.checkpoints.save(
-                    step, state, as_mapping, values, periodic, experiment.parts
+                    step, state, as_mapping, values, periodic, experiment.parts, protocol
                 )
             if stopping and not last:
                 _stop_here(workdir, step, stop)

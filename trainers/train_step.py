@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from gan.data import Batch, Data, batch_at
 from gan.players import ROLES, Pair, PlayerState
+from gan.schedules import counted_from
 from gan.sharding import agree, replicated
 from gan.state import GANState, seed_after, stream_key
 from gan.trainers.experiment import Experiment
@@ -102,6 +103,7 @@ class MetricWindow:
 
     def __init__(self, experiment: Experiment, step: int):
         config = experiment.config
+        self._rates = experiment.rates
         self._images_per_step = config.batch_size * experiment.dynamics.num_batches
         self._open(step)
 
@@ -117,13 +119,17 @@ class MetricWindow:
     def close(self, step: int) -> dict[str, float]:
         """Returns the averages up to a step, and starts the next window.
 
-        The speed is always among them; the train step's metrics are only if any step was made.
+        The speed is always among them, and so are the learning rate and the strength of optimism of
+        the last step; the train step's metrics are only if any step was made.
         """
         num_steps = step - self._first
         assert self._metrics is not None
         values = scalars(self._metrics) if self._skipped < num_steps else {}
         images = num_steps * self._images_per_step
         values["images_per_second"] = images / (time.monotonic() - self._begin)
+        for role in ROLES:
+            rates = self._rates.of(role).at(step - 1)
+            values |= {f"{name}/{role}": value for name, value in rates.items()}
         if self._skipped:
             values["skipped_steps"] = float(self._skipped)
         self._open(step)
@@ -146,14 +152,16 @@ def make_train_step(experiment: Experiment) -> TrainStep:
     def step(state: GANState, data: Data) -> tuple[GANState, dict[str, jax.Array]]:
         first = state.step * dynamics.num_batches
         seed = seed_after(config.seed, state.rollbacks)
-        output = dynamics.step(
-            experiment.game,
-            experiment.optimizers,
-            state.players,
-            state.dynamics_state,
-            [batch(data, seed, first + i) for i in range(dynamics.num_batches)],
-            stream_key(seed, "step", state.step),
-        )
+        batches = [batch(data, seed, first + i) for i in range(dynamics.num_batches)]
+        with counted_from(state.step):
+            output = dynamics.step(
+                experiment.game,
+                experiment.optimizers,
+                state.players,
+                state.dynamics_state,
+                batches,
+                stream_key(seed, "step", state.step),
+            )
         number = state.step + 1
         averages = {
             name: averaging.update(state.averages[name], output.players.generator, number)

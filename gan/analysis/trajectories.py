@@ -14,6 +14,7 @@ from gan.dynamics.dynamics import params_of
 from gan.games import Game
 from gan.optimizers import OPTIMIZERS
 from gan.players import Pair, Params, PlayerState, pairwise
+from gan.schedules import counted_from
 from gan.state import stream_key
 
 
@@ -74,7 +75,8 @@ def simulate(
         moved = []
         for rule, pair, point in zip(rules, optimizers, points, strict=True):
             batches = [None] * rule.num_batches
-            output = rule.step(game, pair, point.players, point.dynamics_state, batches, key)
+            with counted_from(number):
+                output = rule.step(game, pair, point.players, point.dynamics_state, batches, key)
             moved.append(output._replace(metrics={}))
         return moved, _params(moved)
 
@@ -124,7 +126,8 @@ def play(
         first = number * rule.num_batches
         drawn = [batches(first + i) if batches else None for i in range(rule.num_batches)]
         key = stream_key(seed, "step", number)
-        output = rule.step(game, optimizers, point.players, point.dynamics_state, drawn, key)
+        with counted_from(number):
+            output = rule.step(game, optimizers, point.players, point.dynamics_state, drawn, key)
         return output._replace(metrics={}), params_of(output.players)
 
     _, after = jax.jit(lambda: jax.lax.scan(step, start, jnp.arange(num_steps)))()

@@ -31,6 +31,7 @@ from gan.checkpoints.manifest import (
     DamageError,
     Manifest,
     file_digests,
+    newest_protocol,
     read_manifest,
     verify,
     write_manifest,
@@ -187,6 +188,7 @@ class Checkpoints:
         metrics: Metrics,
         periodic: bool = True,
         parts: Mapping[str, str] = MappingProxyType({}),
+        protocol: str = "",
     ) -> None:
         """Saves in the background; the state's arrays may be donated as soon as this returns.
 
@@ -200,7 +202,7 @@ class Checkpoints:
             return
         copy = jax.tree.map(lambda leaf: np.array(leaf), unwrap_keys(state))
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        manifest = Manifest(step, dict(config), finite, periodic, "", {}, dict(parts))
+        manifest = Manifest(step, dict(config), finite, periodic, "", {}, dict(parts), protocol)
         self._pending = self._thread.submit(self._write, copy, manifest)
 
     def wait(self) -> None:
@@ -328,8 +330,9 @@ class Checkpoints:
         """
         steps = [step for step in self.all_steps() if step <= newest]
         saved = {step: own for step in steps if (own := self._own(step)) is not None}
+        protocol = newest_protocol(saved.values())  # scores by another are in another order
         keep = steps_to_keep(
-            self._keep, {step: manifest.metrics for step, manifest in saved.items()}
+            self._keep, {step: own.metrics_by(protocol) for step, own in saved.items()}
         )
         # A run goes back to its newest periodic one: to stop it often must not delete that.
         periodic = [step for step, manifest in saved.items() if manifest.periodic]

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ class Manifest:
       periodic: Whether the step was due for saving; otherwise the run was stopped or ended there.
       state: SHA-256 of the state, the same wherever and however often it is saved: see `digest`.
       files: SHA-256 of every file, by path.
+      protocol: Fingerprint of the protocol by which the metrics `eval/...` were measured, or "".
       parts: SHA-256 of the files and modules in `config.parts`, by name; see `gan.parts`.
     """
 
@@ -32,6 +34,14 @@ class Manifest:
     state: str
     files: dict[str, str]
     parts: dict[str, str] = field(default_factory=dict)  # older manifests have none
+    protocol: str = ""
+
+    def metrics_by(self, protocol: str) -> dict[str, float]:
+        """Returns the metrics that can be compared with those of a protocol."""
+        if self.protocol == protocol:
+            return self.metrics
+        others = self.metrics.items()
+        return {name: value for name, value in others if not name.startswith("eval/")}
 
 
 class DamageError(Exception):
@@ -69,6 +79,12 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
     if _digest(content) != own:
         raise DamageError(f"{_NAME} is not as it was saved")
     return manifest
+
+
+def newest_protocol(manifests: Iterable[Manifest]) -> str:
+    """Returns the protocol of the newest checkpoint that was scored, or ""."""
+    scored = [manifest for manifest in manifests if manifest.protocol]
+    return max(scored, key=lambda manifest: manifest.step).protocol if scored else ""
 
 
 def verify(folder: pathlib.Path) -> Manifest:

@@ -17,6 +17,9 @@ from gan.registry import Registry
 Metrics = Mapping[str, float]
 
 
+_HIGHER_IS_BETTER = ("diversity", "images_per_second")  # of the metrics that are no scores
+
+
 class Retention(BoundedFields, abc.ABC):
     """A rule by which checkpoints are kept."""
 
@@ -74,8 +77,8 @@ class Best(Retention):
     Attributes:
       metric: Its name, as in `metrics.jsonl`.
       count: Number of checkpoints.
-      largest: Whether more is better; None is what the metric itself says, or less is better where
-        it is no score of samples.
+      largest: Whether more is better; None is what the metric itself says. More is better of scores
+        that say so, of the diversity and the speed, and less of everything else.
     """
 
     metric: str
@@ -89,7 +92,8 @@ class Best(Retention):
     def keep(self, saved: Mapping[int, Metrics]) -> set[int]:  # noqa: D102
         largest = self.largest
         if largest is None:
-            largest = higher_is_better(self.metric.removeprefix("eval/")) or False
+            score = higher_is_better(self.metric.removeprefix("eval/"))
+            largest = self.metric in _HIGHER_IS_BETTER if score is None else score
         scores = [
             (-metrics[self.metric] if largest else metrics[self.metric], step)
             for step, metrics in saved.items()

@@ -93,6 +93,11 @@ def deciding_scores() -> list[Score]:
     return [metric.scores[0] for metric in _all_metrics().values()]
 
 
+def score_names() -> set[str]:
+    """Returns the name of every score that some metric has."""
+    return {score.name for metric in _all_metrics().values() for score in metric.scores}
+
+
 def find_score(name: str) -> Score | None:
     """Returns the score of a name; None where no metric has it."""
     scores = (score for metric in _all_metrics().values() for score in metric.scores)

@@ -112,13 +112,13 @@ def test_a_new_metric_is_measured_during_training(cache, tmp_path, monkeypatch):
     assert list(read_results(tmp_path)[-1].scores) == ["brightness"]
 
 
-def test_the_best_step_is_by_the_first_metric_that_there_is():
+def test_the_best_step_is_by_the_first_metric_that_there_is(caplog):
     from gan.checkpoints import Manifest
     from gan.trainers.evaluation.evaluate import _best_step
 
-    def saved(step, **metrics):
+    def saved(step, protocol="", **metrics):
         named = {f"eval/{name}": value for name, value in metrics.items()}
-        return Manifest(step, {}, named, True, "", {})
+        return Manifest(step, {}, named, True, "", {}, protocol=protocol)
 
     by_fid = [saved(1, fid=3.0, kid=1.0), saved(2, fid=2.0, kid=2.0), saved(3)]
     assert _best_step(by_fid, "run") == 2
@@ -127,6 +127,9 @@ def test_the_best_step_is_by_the_first_metric_that_there_is():
     assert _best_step(more_is_better, "run") == 1
     points = [saved(1, kl_to_uniform=1.0, modes_covered=8.0), saved(2, kl_to_uniform=0.5)]
     assert _best_step(points, "run") == 2
+    two_protocols = [saved(1, "a", fid=1.0), saved(2, "b", fid=3.0), saved(3, "b", fid=4.0)]
+    assert _best_step(two_protocols, "run") == 2
+    assert "by the newest protocol b; by another, and left out: 1" in caplog.text
     with pytest.raises(UsageError, match="no checkpoint in run was scored in training"):
         _best_step([saved(1)], "run")
 

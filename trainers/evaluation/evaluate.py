@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from gan.checkpoints import Checkpoints, DamageError, Manifest
+from gan.checkpoints.manifest import newest_protocol
 from gan.data import DATASETS
 from gan.data.sources.images import read_images
 from gan.errors import RunError, UsageError
@@ -46,6 +47,11 @@ class Evaluator:
     experiment: Experiment
     scorer: Scorer
     sampler: Sampler
+
+    @property
+    def fingerprint(self) -> str:
+        """The short name of the protocol."""
+        return self.scorer.protocol.fingerprint
 
     def evaluate(self, state: GANState, weights: str | None = None) -> Result:
         """Scores samples of a state.
@@ -252,9 +258,15 @@ def _best_step(manifests: list[Manifest], workdir: pathlib.Path) -> int:
 
     They are compared by the first metric in the order of the table that any of them was scored by.
     """
+    protocol = newest_protocol(manifests)
+    if others := [str(own.step) for own in manifests if own.protocol not in ("", protocol)]:
+        logging.warning(
+            "compared are checkpoints that were scored by the newest protocol %s; by another, and left "
+            "out: %s", protocol, ", ".join(others),
+        )  # fmt: skip
     for score in deciding_scores():
         key, sign = f"eval/{score.name}", -1 if score.higher_is_better else 1
-        scored = [manifest for manifest in manifests if key in manifest.metrics]
+        scored = [own for own in manifests if key in own.metrics_by(protocol)]
         if scored:
             best = min(scored, key=lambda other: (sign * other.metrics[key], -other.step))
             logging.info("best of %d by %s: step %d", len(scored), key, best.step)
