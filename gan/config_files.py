@@ -108,7 +108,8 @@ def _run_python(path: pathlib.Path) -> Mapping[str, Any]:
     except UsageError:
         raise
     except Exception as error:  # whatever a user's own file may raise
-        where = describe_in({str(path)}, error) or f"{path}: {describe(error)}"
+        files = {str(own) for own in path.absolute().parent.glob("*.py")}
+        where = describe_in(files, error) or f"{path}: {describe(error)}"
         raise UsageError(f"config file {where}") from error
     if isinstance(config, Mapping):
         return config

@@ -37,6 +37,20 @@ def replacing(path: pathlib.Path, *, shared: bool = False) -> Iterator[pathlib.P
         raise
 
 
+def append_line(path: pathlib.Path, line: str) -> None:
+    """Appends a line to a file, and flushes it to disk; makes the file where it is missing.
+
+    Raises:
+      OSError: where that fails, and for a link: a run's folder may be a stranger's, and the link lead to
+        a file of the user's.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o666), "a") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays to an `.npz` of the cache; warns where that fails."""
     try:

@@ -75,8 +75,7 @@ def load(names: Iterable[str], given: Iterable[str] = ()) -> tuple[str, ...]:
       UsageError: for a source that is not there, or that fails, with its file and line.
     """
     merged = _merge(names, given)
-    for name in merged:
-        _execute(_find(name))
+    _execute_all([_find(name) for name in merged])
     return merged
 
 
@@ -102,8 +101,11 @@ def load_saved(
     renamed = {source.sha256: name for name, source in own.items()}
     names = [renamed.get(digests.get(name, ""), name) for name in names]
     merged = _merge(names, own)
-    for name in merged:
-        _execute(own[name] if name in own else _trusted(name, digests))
+    gone = [name for name in merged if name.endswith(".py") and not pathlib.Path(name).exists()]
+    new = [name for name in own if name not in names and merged.index(name) >= len(names)]
+    if len(gone) == len(new) == 1:  # renamed, and changed too
+        merged = tuple(new[0] if name == gone[0] else name for name in merged if name != new[0])
+    _execute_all([own[name] if name in own else _trusted(name, digests) for name in merged])
     for line in changes(digests, {name: source.sha256 for name, source in own.items()}):
         logging.warning("%s, and is used as it is now", line)
     return merged
@@ -153,11 +155,16 @@ def undeclared(names: Iterable[str], used: Iterable[tuple[str, str]]) -> list[st
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     """Describes the sources whose content is not what it was; a file may have another folder now."""
-    before = {pathlib.Path(name).name: sha256 for name, sha256 in old.items()}
+    file_names = [pathlib.Path(name).name for name in old]
+    before = {
+        pathlib.Path(name).name: sha256
+        for name, sha256 in old.items()
+        if file_names.count(pathlib.Path(name).name) == 1
+    } | dict(old)
     return [
         f"parts: {name} has changed since the run was saved"
         for name, sha256 in new.items()
-        if before.get(pathlib.Path(name).name, sha256) != sha256
+        if before.get(name, before.get(pathlib.Path(name).name, sha256)) != sha256
     ]
 
 
@@ -235,23 +242,39 @@ def _module_file(name: str) -> pathlib.Path:
     return pathlib.Path(found.origin)
 
 
-def _execute(source: Source) -> None:
-    """Executes a source, all of whose parts are registered, or none."""
+def _execute_all(sources: Iterable[Source]) -> None:
+    """Executes sources in their order; those after one that has changed may import it: again too."""
+    again = False
+    for source in sources:
+        again = _execute(source, again) or again
+
+
+def _execute(source: Source, again: bool) -> bool:
+    """Executes a source, all of whose parts are registered, or none.
+
+    Returns:
+      Whether it was; what is unchanged is executed again on demand only.
+    """
     old = _LOADED.get(source.name)
-    for other in _LOADED.values():
-        if other.sha256 == source.sha256:  # a copy has the same parts
-            _LOADED[source.name] = replace(source, path=other.path)
-            return
+    if not again:
+        for other in _LOADED.values():
+            if other.sha256 == source.sha256:  # a copy has the same parts
+                _LOADED[source.name] = replace(source, path=other.path)
+                return False
     try:
         with all_or_nothing():
             _LOADED[source.name] = source  # so that `reason` knows its file
             _import(source, again=old is not None)
     except (Exception, SystemExit) as error:
         where = reason(error) or f"{source.path}: {describe(error)}"
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and (source.path.parent / f"{missing}.py").exists():
+            where += f"; name {missing}.py before it in config.parts"
         del _LOADED[source.name]
         if old is not None:
             _LOADED[source.name] = old
         raise UsageError(f"parts: {where}") from error
+    return True
 
 
 def _import(source: Source, again: bool) -> None:
@@ -275,6 +298,10 @@ def _import(source: Source, again: bool) -> None:
 
 def _name_plainly(module: types.ModuleType, stem: str) -> None:
     """Lets sources that are loaded later import this one as `stem`, if nothing else has the name."""
+    if (
+        not stem.isidentifier()
+    ):  # `a.b` would be looked for in a package `a`, which is then imported
+        return
     taken = sys.modules.get(stem)
     if taken is None and importlib.util.find_spec(stem) is not None:
         return

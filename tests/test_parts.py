@@ -13,7 +13,7 @@ import pytest
 import gan.trainers.experiment  # noqa: F401 - registers our own parts
 from gan import parts, registry
 from gan.config import SETTINGS, TrainConfig
-from gan.errors import UsageError
+from gan.errors import RunError, UsageError
 from gan.losses import LOSSES
 from gan.registry import REGISTRIES
 from gan.trainers import run as api
@@ -570,3 +570,152 @@ def test_every_kind_of_part_can_be_ones_own(tmp_path, monkeypatch):
     forget_all()
     monkeypatch.chdir(tmp_path)
     assert api.load("mine").step == 2
+
+
+def test_what_imports_a_changed_file_is_executed_again(tmp_path):
+    helper, user = tmp_path / "my_helper.py", tmp_path / "my_loss.py"
+    names = [
+        write(helper, "from gan.losses import hinge as chosen"),
+        write(user, "from gan.losses import LOSSES\nfrom my_helper import chosen\nLOSSES.register('mine')(chosen)"),
+    ]  # fmt: skip
+    parts.load(names)
+    write(helper, "from gan.losses import minimax as chosen")
+    parts.load(names)
+    assert LOSSES.maker("mine").__name__ == "minimax"
+
+
+def test_a_neighbour_that_is_not_listed_is_named(tmp_path):
+    write(tmp_path / "my_helper.py", "x = 1")
+    with pytest.raises(UsageError, match=r"name my_helper\.py before it in config\.parts"):
+        parts.load([write(tmp_path / "my_loss.py", "import my_helper")])
+
+
+def test_a_dotted_file_name_imports_no_package(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    write(tmp_path / "package_of_another.py", "raise SystemExit('it was imported')")
+    parts.load([write(tmp_path / "package_of_another.part.py", LOSS)])
+    assert "mine" in LOSSES
+
+
+def test_a_part_that_was_renamed_and_changed(tmp_path):
+    path = tmp_path / "my_loss.py"
+    api.train(CONFIG | {"loss": "mine", "parts": [write(path, LOSS)]}, tmp_path / "run")
+    renamed = path.rename(tmp_path / "renamed.py")
+    write(renamed, LOSS + "    # changed")
+    forget_all()
+    assert api.load(tmp_path / "run", parts=str(renamed)).config.parts == (str(renamed),)
+    forget_all()
+    api.train(None, tmp_path / "run", parts=[str(renamed)])
+
+
+def test_links_in_a_strangers_folder_are_not_written_through(other_run, tmp_path):
+    given = ("--parts", other_run.parent / "my_loss.py")
+    precious = pathlib.Path(write(tmp_path / "precious.txt", "mine"))
+    for name, args in {
+        "history.jsonl": ("train.py", "--workdir", other_run, "--config.num_steps=3", *given),
+        "lock": ("train.py", "--workdir", other_run, *given),
+        "evaluations.jsonl": ("evaluate.py", "--workdir", other_run, "--num_images", 50, *given),
+    }.items():
+        (other_run / name).unlink(missing_ok=True)
+        (other_run / name).symlink_to(precious)
+        code = {"history.jsonl": 1, "lock": 2, "evaluations.jsonl": 0}[name]
+        assert "symbolic links" in run_script_here(*args, code=code).stderr
+        assert precious.read_text() == "mine"
+        (other_run / name).unlink()
+
+
+STATES = """
+    from dataclasses import dataclass
+    import jax.numpy as jnp
+    from gan.dynamics import DYNAMICS
+    from gan.dynamics.simultaneous import Simultaneous
+
+    @DYNAMICS.register("mine")
+    @dataclass(frozen=True)
+    class Mine(Simultaneous):
+        def init(self, players):
+            return jnp.zeros([], jnp.int32)
+
+        def step(self, game, optimizers, players, dynamics_state, batches, key):
+            output = super().step(game, optimizers, players, (), batches, key)
+            return output._replace(dynamics_state=dynamics_state + 0.5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "words"),
+    [
+        (STATES, {"dynamics": "mine"}, r"must keep the shape of dynamics_state, int32\[\], and returns float32\[\]"),
+        ("", {"regularizers": ("r1", "r1(weight=2.0)")}, "two are named 'r1'"),
+        ("""
+        from flax import linen as nn
+        from gan.models.network import GENERATORS, Generator
+
+        @GENERATORS.register("mine")
+        class Mine(Generator):
+            def __call__(self, latents, labels):
+                return latents
+        """, {"generator": "mine"}, "the networks cannot be initialised: .*'train'"),
+        ("""
+        from gan.metrics.metric import METRICS, Metric, Need, Score
+
+        @METRICS.register("mine")
+        class Mine(Metric):
+            needs = Need.VECTORS
+            scores = (Score("fid", higher_is_better=False),)
+
+            def compute(self, real, fake):
+                return {"fid": 0.0}
+        """, {"eval_every_steps": 2, "eval_num_images": 20}, "its score 'fid' is another's too"),
+        ("""
+        from gan.metrics.metric import METRICS, Metric, Score
+
+        @METRICS.register("mine")
+        class Mine(Metric):
+            needs = "vectors"
+            scores = (Score("mine", higher_is_better=False),)
+
+            def compute(self, real, fake):
+                return {"mine": 0.0}
+        """, {"eval_every_steps": 2, "eval_num_images": 20}, "needs must be a Need, given 'vectors'"),
+    ],
+    ids=["state", "penalties", "signature", "score", "needs"],
+)  # fmt: skip
+def test_what_would_go_wrong_later_or_in_silence(tmp_path, text, keys, words):
+    config = CONFIG | keys | {"parts": [write(tmp_path / "my_part.py", text)]}
+    with pytest.raises(UsageError, match=words):
+        api.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+METRIC = """
+    import numpy as np
+    from gan.metrics.metric import METRICS, Metric, Need, Score
+
+    @METRICS.register("mine")
+    class Mine(Metric):
+        needs = Need.VECTORS
+        scores = (Score("mine", higher_is_better=False),)
+
+        def compute(self, real, fake):
+            return RESULT
+"""
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ("{'mine': np.float32(0.5)}", None),
+        ("{'other': 0.5}", "metric 'mine' must return mine, and returned other"),
+        ("{'mine': None}", "metric 'mine': "),
+        ("{'mine': 1 / 0}", r"metric 'mine': .*my_part\.py, line 11: ZeroDivisionError"),
+    ],
+)
+def test_what_a_metric_returns(tmp_path, result, words):
+    config = CONFIG | {"parts": [write(tmp_path / "my_part.py", METRIC.replace("RESULT", result))]}
+    run = api.train(config)
+    if words is None:
+        assert run.evaluate("mine", num_images=50, features="pixels") == {"mine": 0.5}
+        return
+    with pytest.raises(RunError, match=words):
+        run.evaluate("mine", num_images=50, features="pixels")

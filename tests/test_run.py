@@ -11,6 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import gan
+from gan.callbacks import Callback
 from gan.data.dataset import to_uint8
 from tests.scripts import run_script_here
 
@@ -174,3 +175,36 @@ def test_the_same_call_resumes(workdir, trained, tmp_path):
     same(resumed.state.players.generator.params, trained.state.players.generator.params)
     alone = gan.train(None, tmp_path / "halves")  # by its own config
     assert alone.step == 4
+
+
+def test_misuse_from_python(tmp_path):
+    class Watch(Callback):
+        def __call__(self, run):
+            raise AssertionError
+
+    for call, words in (
+        (
+            lambda: gan.train(CONFIG, tmp_path / "x", on_optimizer_change="keep"),
+            "keep_moments is accepted",
+        ),
+        (
+            lambda: gan.train(CONFIG, tmp_path / "x", callbacks=[Watch]),
+            "objects of gan.callbacks.Callback",
+        ),
+        (
+            lambda: gan.train(CONFIG, tmp_path / "x", callbacks=[print]),
+            "objects of gan.callbacks.Callback",
+        ),
+        (lambda: gan.train(CONFIG, tmp_path / "x", parts="no.py"), "no.py cannot be read"),
+    ):
+        with pytest.raises(gan.UsageError, match=words):
+            call()
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_is_short_in_a_session_and_writes_only_what_it_can(loaded, workdir, tmp_path):
+    assert repr(loaded) == f"<Run of {workdir} at step 4>"
+    with pytest.raises(gan.UsageError, match=r"a name in \.png, \.npy or \.npz is accepted"):
+        loaded.write_samples(tmp_path / "x.jpg")
+    with pytest.raises(gan.UsageError, match="seed must be from 0"):
+        loaded.sample(2, seed=1.5)

@@ -125,7 +125,9 @@ def test_misuse(spec, words, tmp_path):
         DATASETS.build(spec, data_dir=str(tmp_path))
 
 
-@pytest.mark.parametrize("key", ["pythonClassName", "python_class_name", "python\\u0043lassName"])
+@pytest.mark.parametrize(
+    "key", ["pythonClassName", "python_class_name", "python\\u0043lassName", "type"]
+)
 @pytest.mark.parametrize("name", ["evil", "evil:1.0.0", "mnist:1.0.0"])
 def test_prepared_files_cannot_have_a_module_imported(tmp_path, monkeypatch, key, name):
     """TFDS would import the module of a feature; a stranger's run may name such files."""
@@ -142,7 +144,7 @@ def test_prepared_files_cannot_have_a_module_imported(tmp_path, monkeypatch, key
 
 
 @pytest.mark.parametrize(
-    "name", ["huggingface:mnist", "somebody:mnist/x", "../mnist", "/tmp/mnist"]
+    "name", ["huggingface:mnist", "FooBar", "somebody:mnist/x", "../mnist", "/tmp/mnist"]
 )
 def test_datasets_of_others_are_not_loaded(tmp_path, name):
     with pytest.raises(UsageError, match="TFDS knows no dataset"):

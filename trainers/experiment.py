@@ -29,6 +29,7 @@ from gan.nonfinite import OnNonfinite
 from gan.optimizers import Rates, rates_of
 from gan.players import ROLES, Pair, PlayerState, pairwise
 from gan.registry import OURS, REGISTRIES
+from gan.regularizers import Regularizer
 from gan.sharding import replicated
 from gan.specs import names_in, parse
 from gan.state import GANState, stream_key
@@ -155,6 +156,7 @@ def build(config: TrainConfig) -> Experiment:
     averaging = _named_averaging(config, part("averaging"))
     on_nonfinite, retention = part("on_nonfinite"), part("keep_checkpoints")
     _check_retention(config, retention)
+    _check_names_of_penalties(config, regularizers)
     dataset, data_placement = part("dataset", data_dir=config.data_dir), part("data_placement")
     augmentation = part("augmentation")
     if augmentation and len(dataset.shape) != 3:
@@ -174,6 +176,7 @@ def build(config: TrainConfig) -> Experiment:
         on_nonfinite, retention, part("eval_features"), part("callbacks"),
         parts.digests_of(config.parts),
     )  # fmt: skip
+    _check_networks(experiment)
     _check_optimizers(experiment)
     if dynamics.needs_derivative or _parts_of_others(config):
         _check_step(experiment)
@@ -263,6 +266,14 @@ def _check_batch_size(config: TrainConfig, mesh: Mesh) -> None:
         )
 
 
+def _check_names_of_penalties(config: TrainConfig, penalties: tuple[Regularizer, ...]) -> None:
+    """Checks that no two penalties have one name: one of them would be left out of the sum."""
+    names = [penalty.name for penalty in penalties]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"regularizers = {config.regularizers}: two are named {name!r}")
+
+
 def _check_retention(config: TrainConfig, rules: tuple[Retention, ...]) -> None:
     """Checks that the metrics by which checkpoints are kept will be there."""
     known = {"diversity", "images_per_second", "logits/real", "logits/fake"}
@@ -294,6 +305,18 @@ def _check_retention(config: TrainConfig, rules: tuple[Retention, ...]) -> None:
             raise UsageError(
                 f"keep_checkpoints = {config.keep_checkpoints}: no metric {metric!r} is logged{hint}"
             )
+
+
+def _check_networks(experiment: Experiment) -> None:
+    """Traces the initialisation of someone's own networks."""
+    if not _parts_of_others(experiment.config):
+        return
+    try:
+        jax.eval_shape(experiment.game.init, jax.random.key(0))
+    except Exception as error:  # whatever a network may raise
+        raise UsageError(
+            f"the networks cannot be initialised: {parts.reason(error) or describe(error)}"
+        ) from error
 
 
 def _check_optimizers(experiment: Experiment) -> None:
@@ -334,10 +357,13 @@ def _check_step(experiment: Experiment) -> None:
             averaging.update(state.averages[name], output.players.generator, state.step)
         generator, latents = output.players.generator, jnp.zeros([batch_size, config.latent_dim])
         experiment.game.sample(generator.params, generator.variables, latents, labels)
-        return output
+        return output.players, output.dynamics_state
 
     try:
-        jax.eval_shape(step, jax.eval_shape(experiment.init))
+        before = jax.eval_shape(experiment.init)
+        after = jax.eval_shape(step, before)
+        _check_same_tree("players", before.players, after[0])
+        _check_same_tree("dynamics_state", before.dynamics_state, after[1])
     except Exception as error:  # whatever JAX, or someone's part, may raise
         if (where := parts.reason(error)) is not None:
             raise UsageError(f"no step can be made with these parts: {where}") from error
@@ -347,6 +373,23 @@ def _check_step(experiment: Experiment) -> None:
             f"dynamics = {config.dynamics!r} needs the derivative of the vector field, and cannot "
             f"take it of loss = {config.loss!r} with these networks: {_first_line(error)}"
         ) from error
+
+
+def _check_same_tree(name: str, before: Any, after: Any) -> None:
+    """Raises UsageError where a step returns a state of another structure, or other shapes or types."""
+    shapes = [
+        {
+            jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}"
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
+        for tree in (before, after)
+    ]
+    for place in [*shapes[0], *shapes[1]]:
+        old, new = (own.get(place, "nothing") for own in shapes)
+        if old != new:
+            raise UsageError(
+                f"a step must keep the shape of {name}{place}, {old}, and returns {new}"
+            )
 
 
 def _first_line(error: Exception) -> str:

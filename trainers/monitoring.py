@@ -121,7 +121,7 @@ class CallbackCaller:
                 continue
             try:
                 callback(CallbackInput(step, metrics, state, self._workdir.path))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the training is worth more
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the training is worth more
                 why = parts.reason(error) or describe(error)
                 text = f"callback {type(callback).__name__} at step {step}: {why}"
                 self._workdir.record(step, "callback_failed", text)

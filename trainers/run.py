@@ -29,6 +29,7 @@ from gan.trainers.experiment import Experiment, build
 from gan.trainers.metric_writers import logged_lines
 from gan.trainers.sampling import (
     Sampler,
+    check_output,
     check_seed,
     check_workdir,
     choose_weights,
@@ -36,11 +37,12 @@ from gan.trainers.sampling import (
     make_sampler,
     write_samples,
 )
+from gan.trainers.state_transfer import ON_OPTIMIZER_CHANGE
 
 ConfigLike: TypeAlias = TrainConfig | Mapping[str, Any] | str | os.PathLike[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A trained generator, with all that it was trained by.
 
@@ -56,6 +58,9 @@ class Run:
     state: GANState
     workdir: pathlib.Path | None
     metrics: tuple[dict[str, Any], ...]
+
+    def __repr__(self) -> str:
+        return f"<Run of {self.workdir or 'memory'} at step {self.step}>"
 
     @property
     def step(self) -> int:
@@ -158,6 +163,7 @@ class Run:
 
         The arguments are those of `sample`.
         """
+        check_output(path)
         drawn = self._draw(num_images, seed, labels, weights)
         write_samples(pathlib.Path(path), self.experiment, *drawn)
 
@@ -204,6 +210,7 @@ class Run:
         """Scores samples as `evaluate` does, and returns the scores with their protocol."""
         check_seed(seed)
         self.weights(weights)  # refused before any work
+        metrics = [metrics] if isinstance(metrics, str) else metrics
         network = FEATURES.build(features)
         evaluator = make_evaluator(self.experiment, network, num_images, seed, metrics)
         result = evaluator.evaluate(self.state, weights)
@@ -235,7 +242,7 @@ class Run:
 
 
 def load(
-    workdir: str | os.PathLike[str], step: int | None = None, *, parts: Sequence[str] = ()
+    workdir: str | os.PathLike[str], step: int | None = None, *, parts: str | Sequence[str] = ()
 ) -> Run:
     """Loads a run from its folder.
 
@@ -251,7 +258,7 @@ def load(
     """
     path = pathlib.Path(workdir)
     check_workdir(path)
-    given = [absolute(name, pathlib.Path.cwd()) for name in parts]
+    given = [absolute(name, pathlib.Path.cwd()) for name in _sequence(parts)]
     with Checkpoints(path) as checkpoints:
         experiment, state = load_step(checkpoints, step, given)
     return Run(experiment, state, path, _metrics(path, state))
@@ -261,7 +268,7 @@ def train(
     config: ConfigLike | None = None,
     workdir: str | os.PathLike[str] | None = None,
     *,
-    parts: Sequence[str] = (),
+    parts: str | Sequence[str] = (),
     callbacks: Sequence[Callback] = (),
     profile: bool = False,
     init_from: str | None = None,
@@ -294,7 +301,14 @@ def train(
       RunError: where the run cannot go on; its checkpoints stay.
       Stopped: where `stop` asked for it, after saving.
     """
-    checked = _read(config, workdir, parts)
+    if on_optimizer_change not in ON_OPTIMIZER_CHANGE:
+        raise UsageError(
+            f"on_optimizer_change={on_optimizer_change}: {', '.join(ON_OPTIMIZER_CHANGE)} is accepted"
+        )
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise UsageError(f"callbacks: objects of gan.callbacks.Callback, given {callback!r}")
+    checked = _read(config, workdir, _sequence(parts))
     with _folder(workdir) as path:
         state = loop.train(
             checked, path, callbacks=callbacks, profile=profile, init_from=init_from,
@@ -317,6 +331,10 @@ def _read(
         return config_files.load(config, given=parts)
     values = config if isinstance(config, TrainConfig) else from_mapping(dict(config.items()))
     return config_files.with_parts(values, pathlib.Path.cwd(), parts)
+
+
+def _sequence(names: str | Sequence[str]) -> Sequence[str]:
+    return [names] if isinstance(names, str) else names
 
 
 @contextlib.contextmanager

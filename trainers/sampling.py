@@ -256,7 +256,7 @@ def check_workdir(workdir: pathlib.Path) -> None:
 
 def check_seed(seed: int) -> None:
     """Raises UsageError for a seed of more than 32 bits."""
-    if not 0 <= seed < 2**32:
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         raise UsageError(f"--seed must be from 0 to 2**32 - 1, given {seed}")
 
 

@@ -19,7 +19,7 @@ from gan.checkpoints import Checkpoints
 from gan.checkpoints.retention import Retention
 from gan.config import TrainConfig, from_mapping, to_json
 from gan.errors import UsageError
-from gan.files import replacing
+from gan.files import append_line, replacing
 from gan.sharding import barrier
 
 _GOOD_EVENTS = ("start", "branch", "resume", "change", "complete", "stop")
@@ -59,10 +59,7 @@ class Workdir:
         if jax.process_index() > 0:
             return
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "step": step, "event": event}
-        with (self.path / "history.jsonl").open("a") as file:
-            file.write(json.dumps(line | {"message": message} | details) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path / "history.jsonl", json.dumps(line | {"message": message} | details))
 
 
 @contextlib.contextmanager
@@ -128,7 +125,9 @@ def _lock(path: pathlib.Path) -> Iterator[None]:
     fresh = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        file = (path / "lock").open("a+")
+        file = os.fdopen(
+            os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+"
+        )
     except OSError as error:
         raise UsageError(f"--workdir={path} cannot be written: {error.strerror}") from error
     with file:

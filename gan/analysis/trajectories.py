@@ -11,6 +11,7 @@ import optax
 
 from gan.dynamics import DYNAMICS, Dynamics, StepOutput
 from gan.dynamics.dynamics import params_of
+from gan.errors import UsageError
 from gan.games import Game
 from gan.optimizers import OPTIMIZERS
 from gan.players import Pair, Params, PlayerState, pairwise
@@ -106,15 +107,17 @@ def play(
       dynamics: How both players move, a spec or an object.
       num_steps: T.
       batches: `(number) -> batch` for games with data; number counts the batches that were drawn
-        before. It is traced by JAX.
+        before. It is traced by JAX, as in `lambda k: jnp.asarray(data)[k % len(data)]`.
       seed: Seed of the keys that the losses are given.
 
     Returns:
       Both players' parameters; each leaf has a new first axis of T + 1, the start and each step.
 
     Raises:
-      UsageError: for a spec that names nothing.
+      UsageError: for a spec that names nothing, and for batches that are no function.
     """
+    if batches is not None and not callable(batches):
+        raise UsageError("batches must be a function of the batch's number, traced by JAX")
     if isinstance(optimizer, str):
         optimizer = OPTIMIZERS.build(optimizer)
     optimizers = optimizer if isinstance(optimizer, Pair) else _pair_of(optimizer)

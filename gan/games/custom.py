@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 
 from gan.games.game import Game
-from gan.players import Pair, Params, PlayerState, Role, Variables
+from gan.players import Pair, Params, PlayerState, Role, Variables, pairwise
 
 LossFunction: TypeAlias = Callable[[Params, Params, Any, jax.Array], jax.Array]
 
@@ -26,9 +27,7 @@ class CustomGame(Game):
 
     def init(self, key: jax.Array) -> Pair[tuple[Params, Variables]]:
         """Returns the first parameters, whatever the key."""
-        return Pair(
-            generator=(self.start.generator, {}), discriminator=(self.start.discriminator, {})
-        )
+        return pairwise(lambda start: (jax.tree.map(jnp.asarray, start), {}), self.start)
 
     def loss(
         self, role: Role, players: Pair[PlayerState], batch: Any, key: jax.Array

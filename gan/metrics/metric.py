@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gan.errors import UsageError
+from gan import parts
+from gan.errors import RunError, UsageError, describe
 from gan.metrics.summary import Summary
-from gan.registry import Registry
+from gan.registry import OURS, Registry
 
 
 class Need(enum.Enum):
@@ -88,6 +89,29 @@ def choose_metrics(
     return {name: metric for name, metric in suitable.items() if name in names}
 
 
+def compute(name: str, metric: Metric, real: Summary, fake: Summary) -> dict[str, float]:
+    """Computes the scores of a metric, as Python's floats.
+
+    Raises:
+      RunError: for another result than its class says, and where it raises, with its place if it is
+        someone's own.
+    """
+    expected = {score.name for score in metric.scores}
+    expected |= {score.std for score in metric.scores if score.std is not None}
+    try:
+        scores = {key: float(value) for key, value in metric.compute(real, fake).items()}
+    except Exception as error:
+        if (where := parts.reason(error)) is None and METRICS.origin(name) == OURS:
+            raise
+        raise RunError(f"metric {name!r}: {where or describe(error)}") from error
+    if set(scores) != expected:
+        raise RunError(
+            f"metric {name!r} must return {', '.join(sorted(expected))}, and returned "
+            f"{', '.join(sorted(scores)) or 'nothing'}"
+        )
+    return scores
+
+
 def deciding_scores() -> list[Score]:
     """Returns the score of each metric by which checkpoints are compared."""
     return [metric.scores[0] for metric in _all_metrics().values()]
@@ -112,4 +136,11 @@ def higher_is_better(name: str) -> bool | None:
 
 def _all_metrics() -> dict[str, Metric]:
     metrics = {name: METRICS.build(name) for name in METRICS}  # sorted by name
+    names = [score.name for metric in metrics.values() for score in metric.scores]
+    for name, metric in metrics.items():
+        if not isinstance(metric.needs, Need):
+            raise UsageError(f"metric {name!r}: needs must be a Need, given {metric.needs!r}")
+        for score in metric.scores:
+            if names.count(score.name) > 1:
+                raise UsageError(f"metric {name!r}: its score {score.name!r} is another's too")
     return dict(sorted(metrics.items(), key=lambda item: item[1].order))

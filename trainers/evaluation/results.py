@@ -11,6 +11,8 @@ from typing import Any
 
 from absl import logging
 
+from gan.files import append_line
+
 _NAME = "evaluations.jsonl"
 
 
@@ -77,8 +79,7 @@ class Result:
             name: value if math.isfinite(value) else None for name, value in self.scores.items()
         }
         try:
-            with (workdir / _NAME).open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            append_line(workdir / _NAME, json.dumps(line))
         except OSError as error:
             logging.warning("%s cannot be written: %s", workdir / _NAME, error)
 

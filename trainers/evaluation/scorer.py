@@ -13,7 +13,7 @@ from gan.data.dataset import Dataset, Examples
 from gan.errors import UsageError
 from gan.files import cache_folder, read_arrays, write_arrays
 from gan.metrics import Need, Summary, summary
-from gan.metrics.metric import choose_metrics
+from gan.metrics.metric import choose_metrics, compute
 from gan.metrics.summary import Moments, Summarizer
 from gan.trainers.evaluation.features import FeatureExtractor, FeatureNetwork, data_digest
 from gan.trainers.evaluation.results import Protocol, Result
@@ -89,8 +89,8 @@ class Scorer:
         fake = _summarize(self._extractor, checked, self.protocol.num_fake)
         scores: dict[str, float] = {}
         warnings: list[str] = []
-        for metric in self._metrics.values():
-            scores |= metric.compute(self._real, fake)
+        for name, metric in self._metrics.items():
+            scores |= compute(name, metric, self._real, fake)
             warnings += metric.warnings(self._real, fake)
         return Result(subject, self.protocol, scores, warnings)
 

@@ -134,7 +134,7 @@ def _check_names_no_code(name: str, data_dir: Any) -> None:
     That is a dataset of a namespace (`community:name`), whose code TFDS downloads, and prepared files
     whose `features.json` names a class from elsewhere.
     """
-    match = re.fullmatch(r"(\w+)(/[\w.-]+)?(:[\d.*]+)?", name)
+    match = re.fullmatch(r"([a-z0-9_]+)(/[\w.-]+)?(:[\d.*]+)?", name)
     if match is None:
         raise UsageError(f"TFDS knows no dataset {name!r}: 'name' or 'name/variant' is accepted")
     folder = data_dir / match[1]  # in it are version/ and variant/version/
@@ -149,11 +149,11 @@ def _check_names_no_code(name: str, data_dir: Any) -> None:
 
 
 def _class_names(features: Any) -> Iterator[str]:
-    """Yields the names of classes in the content of a `features.json`, in either spelling."""
+    """Yields the names of classes in the content of a `features.json`, old or new."""
     if isinstance(features, dict):
         for key, value in features.items():
-            if key in ("pythonClassName", "python_class_name"):
-                yield str(value)
+            if key in ("pythonClassName", "python_class_name", "type") and isinstance(value, str):
+                yield value
             yield from _class_names(value)
     elif isinstance(features, list):
         for value in features:
