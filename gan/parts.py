@@ -298,9 +298,7 @@ def _import(source: Source, again: bool) -> None:
 
 def _name_plainly(module: types.ModuleType, stem: str) -> None:
     """Lets sources that are loaded later import this one as `stem`, if nothing else has the name."""
-    if (
-        not stem.isidentifier()
-    ):  # `a.b` would be looked for in a package `a`, which is then imported
+    if not stem.isidentifier():  # to look for `a.b` would import a package `a`
         return
     taken = sys.modules.get(stem)
     if taken is None and importlib.util.find_spec(stem) is not None:
