@@ -38,7 +38,7 @@ def seen(monkeypatch):
     return counts
 
 
-def counts_by_step(seen, dynamics, optimizer, steps=(0, 1, 7)):
+def counts_by_step(seen, dynamics, optimizer, steps):
     """For each step, the counts with which a game's players call their schedule."""
     rule, built = DYNAMICS.build(dynamics), OPTIMIZERS.build(optimizer)
     game, optimizers = GAMES.build("quadratic"), Pair(generator=built, discriminator=built)
@@ -59,7 +59,7 @@ def counts_by_step(seen, dynamics, optimizer, steps=(0, 1, 7)):
 
 @pytest.mark.parametrize("dynamics", [*DYNAMICS, "alternating(5)", "lookahead(extragradient)"])
 def test_every_dynamics(seen, dynamics):
-    assert counts_by_step(seen, dynamics, "optimistic_adam(spy)") == [{0}, {1}, {7}]
+    assert counts_by_step(seen, dynamics, "optimistic_adam(spy)", (0, 7)) == [{0}, {7}]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_every_optimizer(seen, optimizer):
         OPTIMIZERS.build(spec)
     except gan.UsageError as error:
         pytest.skip(f"it takes no schedule: {error}")
-    assert counts_by_step(seen, "alternating(3)", spec) == [{0}, {1}, {7}]
+    assert counts_by_step(seen, "alternating(3)", spec, (7,)) == [{7}]
 
 
 def test_alternating_goes_by_the_schedule_of_the_step():
