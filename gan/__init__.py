@@ -34,7 +34,7 @@ _PUBLIC = {
     "play": "gan.analysis.trajectories",
     "train": "gan.trainers.run",
 }
-__all__ = sorted(_PUBLIC)  # imported at first use: `import gan` alone is fast  # noqa: PLE0605
+__all__ = [*_PUBLIC]  # imported at first use: `import gan` alone is fast
 
 
 def __getattr__(name: str) -> Any:

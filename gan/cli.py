@@ -103,7 +103,7 @@ def load_parts(names: Sequence[str]) -> None:
     Raises:
       UsageError: see `gan.parts.load`.
     """
-    parts.load([parts.absolute(name, pathlib.Path.cwd()) for name in names])
+    parts.load((), names)
 
 
 def parse_with_overrides(
@@ -131,12 +131,10 @@ def parse_with_overrides(
 
 
 class _TerminalFilter(logging.Filter):
-    """Passes messages of our own files and a user's; of libraries, warnings and CLU's progress."""
+    """Passes messages of our own files and a user's; of libraries, warnings and CLU's artifacts."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Returns whether a message is shown."""
-        if isinstance(record.msg, str):  # how CLU announces its progress reports
-            record.msg = record.msg.removeprefix("Setting work unit notes: ")
         library = _library(pathlib.PurePath(record.pathname))
         if library[:1] == ("orbax",):  # what fails there is raised, and told in a line
             return False

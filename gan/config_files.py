@@ -69,8 +69,7 @@ def with_parts(
       UsageError: see `gan.parts`.
     """
     names = [parts.absolute(name, folder) for name in config.parts]
-    here = [parts.absolute(name, pathlib.Path.cwd()) for name in given]
-    loaded = parts.load_saved(names, {}, here) if is_saved else parts.load(names, here)
+    loaded = parts.load_saved(names, {}, given) if is_saved else parts.load(names, given)
     return dataclasses.replace(config, parts=loaded)
 
 

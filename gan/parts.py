@@ -66,7 +66,8 @@ def load(names: Iterable[str], given: Iterable[str] = ()) -> tuple[str, ...]:
 
     Args:
       names: A config's.
-      given: Those of the command line. One with the file name of a config's stands for it.
+      given: Those of the command line, relative to the current folder. One with the file name of a
+        config's stands for it.
 
     Returns:
       All names: the config's, or what stands for them, and then the others.
@@ -74,7 +75,7 @@ def load(names: Iterable[str], given: Iterable[str] = ()) -> tuple[str, ...]:
     Raises:
       UsageError: for a source that is not there, or that fails, with its file and line.
     """
-    merged = _merge(names, given)
+    merged = _merge(names, _here(given))
     _execute_all([_find(name) for name in merged])
     return merged
 
@@ -97,7 +98,7 @@ def load_saved(
       UsageError: for a source that is missing, that has changed since, or with which the user has
         not trained, and for one that fails.
     """
-    own = {name: _find(name) for name in given}
+    own = {name: _find(name) for name in _here(given)}
     renamed = {source.sha256: name for name, source in own.items()}
     names = [renamed.get(digests.get(name, ""), name) for name in names]
     merged = _merge(names, own)
@@ -109,6 +110,10 @@ def load_saved(
     for line in changes(digests, {name: source.sha256 for name, source in own.items()}):
         logging.warning("%s, and is used as it is now", line)
     return merged
+
+
+def _here(names: Iterable[str]) -> list[str]:
+    return [absolute(name, pathlib.Path.cwd()) for name in names]
 
 
 def _merge(names: Iterable[str], given: Iterable[str]) -> tuple[str, ...]:

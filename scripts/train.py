@@ -63,7 +63,9 @@ def main(argv: Sequence[str]) -> None:
         print(list_keys_and_parts())
         return
     if not flags.workdir:
-        parser.error("--config and --workdir are needed (or --list)")
+        parser.error(
+            "--config and --workdir are needed; --workdir alone goes on with its run (or --list)"
+        )
 
     with Stop(distributed=bool(flags.distributed)) as stop:
         from gan import config_files

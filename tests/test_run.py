@@ -208,3 +208,15 @@ def test_a_run_is_short_in_a_session_and_writes_only_what_it_can(loaded, workdir
         loaded.write_samples(tmp_path / "x.jpg")
     with pytest.raises(gan.UsageError, match="seed must be from 0"):
         loaded.sample(2, seed=1.5)
+
+
+def test_many_latents_are_generated_in_batches_and_must_be_finite(loaded):
+    many = loaded.generate(loaded.latents(600), labels=1)
+    np.testing.assert_allclose(
+        many[590:].astype(int),
+        loaded.generate(loaded.latents(600)[590:], labels=1).astype(int),
+        atol=1,
+    )
+    assert many.shape == (600, 8, 8, 1)
+    with pytest.raises(gan.RunError, match="not finite"):
+        loaded.generate(np.full([2, 64], np.nan))

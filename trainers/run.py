@@ -17,17 +17,16 @@ from gan import config_files
 from gan.callbacks import Callback
 from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig, from_mapping
-from gan.errors import UsageError
-from gan.parts import absolute
+from gan.errors import RunError, UsageError
 from gan.preemption import Stop
 from gan.state import GANState
 from gan.trainers import train as loop
 from gan.trainers.evaluation.evaluate import make_evaluator
 from gan.trainers.evaluation.features import FEATURES
-from gan.trainers.evaluation.results import Result
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.metric_writers import logged_lines
 from gan.trainers.sampling import (
+    BATCH_SIZE,
     Sampler,
     check_output,
     check_seed,
@@ -121,14 +120,21 @@ class Run:
 
         Raises:
           UsageError: for another shape, labels of a run without classes, or no such weights.
+          RunError: where the network's output is not finite.
         """
         latents = jnp.asarray(latents, jnp.float32)
         latent_dim = self.config.latent_dim
         if latents.ndim != 2 or latents.shape[1] != latent_dim or not len(latents):
             raise UsageError(f"latents must be [N, {latent_dim}], given {list(latents.shape)}")
         labels = self._labels(labels, len(latents))
-        examples, _ = self._sampler.generate(self.weights(weights), latents, labels)
-        return np.asarray(examples)
+        chosen, size = self.weights(weights), BATCH_SIZE
+        drawn = [
+            self._sampler.generate(chosen, latents[i : i + size], labels[i : i + size])
+            for i in range(0, len(latents), size)
+        ]
+        if not all(bool(finite) for _, finite in drawn):
+            raise RunError("what is generated from these latents is not finite")
+        return np.concatenate([np.asarray(examples) for examples, _ in drawn])
 
     def sample(
         self, num_images: int = 64, seed: int = 0, labels: Any = None, *, weights: str | None = None
@@ -194,20 +200,6 @@ class Run:
           UsageError: for metrics, features or weights that there are not.
           RunError: where samples are not finite.
         """
-        return self.evaluation(
-            metrics, num_images=num_images, features=features, weights=weights, seed=seed
-        ).scores
-
-    def evaluation(
-        self,
-        metrics: Iterable[str] | None = None,
-        *,
-        num_images: int = 50_000,
-        features: str = "auto",
-        weights: str | None = None,
-        seed: int = 0,
-    ) -> Result:
-        """Scores samples as `evaluate` does, and returns the scores with their protocol."""
         check_seed(seed)
         self.weights(weights)  # refused before any work
         metrics = [metrics] if isinstance(metrics, str) else metrics
@@ -216,7 +208,7 @@ class Run:
         result = evaluator.evaluate(self.state, weights)
         if self.workdir is not None:
             result.write(self.workdir)
-        return result
+        return result.scores
 
     def _draw(
         self, num_images: int, seed: int, labels: Any, weights: str | None
@@ -258,9 +250,8 @@ def load(
     """
     path = pathlib.Path(workdir)
     check_workdir(path)
-    given = [absolute(name, pathlib.Path.cwd()) for name in _sequence(parts)]
     with Checkpoints(path) as checkpoints:
-        experiment, state = load_step(checkpoints, step, given)
+        experiment, state = load_step(checkpoints, step, _sequence(parts))
     return Run(experiment, state, path, _metrics(path, state))
 
 

@@ -24,7 +24,7 @@ from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.resume import load_state
 
-_BATCH_SIZE = 256
+BATCH_SIZE = 256
 _NUM_IMAGES = 64  # in the grids drawn during training
 _NUM_POINTS = 2_500  # in pictures of points, and in an evaluation (as PacGAN, 2018)
 _MAX_COLUMNS = 20  # of a grid with a class in each column
@@ -103,7 +103,7 @@ class Sampler:
         """Yields the same examples in batches, each with whether the network's output was finite."""
         if labels is None:
             labels = self.labels(count)
-        size = min(count, _BATCH_SIZE)
+        size = min(count, BATCH_SIZE)
         for begin in range(0, count, size):
             latents = self.latents(seed, np.arange(begin, begin + size))
             own = np.resize(labels[begin : begin + size], size)  # the last batch is filled up
@@ -185,7 +185,7 @@ def make_diversity(sampler: Sampler, examples: np.ndarray) -> Callable[[GANState
     """
     experiment, seed = sampler.experiment, sampler.experiment.config.seed
     places = np.random.default_rng(seed).permutation(len(examples))
-    real = np.asarray(examples[places[:_BATCH_SIZE]])
+    real = np.asarray(examples[places[:BATCH_SIZE]])
 
     def measure(state: GANState) -> float:
         fake, _ = sampler(weights_of(experiment, state)["raw"], len(real), seed)

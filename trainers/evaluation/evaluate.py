@@ -14,7 +14,6 @@ from gan.data import DATASETS
 from gan.data.sources.images import read_images
 from gan.errors import RunError, UsageError
 from gan.metrics.metric import deciding_scores
-from gan.parts import absolute
 from gan.parts import load as load_parts
 from gan.state import GANState
 from gan.trainers.evaluation.features import FEATURES, FeatureNetwork
@@ -150,14 +149,13 @@ def evaluate_run(
     workdir = pathlib.Path(workdir)
     check_workdir(workdir)
     check_seed(seed)
-    given = [absolute(name, pathlib.Path.cwd()) for name in parts]
-    load_parts(given)  # features and metrics may be among them
+    load_parts((), parts)  # features and metrics may be among them
     network = FEATURES.build(features)
     evaluator: Evaluator | None = None
     results: list[Result] = []
     try:
         with Checkpoints(workdir) as checkpoints:
-            for experiment, state in _load_chosen(checkpoints, steps, given):
+            for experiment, state in _load_chosen(checkpoints, steps, parts):
                 choose_weights(experiment, state, weights)  # refused before any work
                 if evaluator is None or evaluator.experiment.config != experiment.config:
                     evaluator = make_evaluator(experiment, network, num_images, seed, metrics)
