@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from gan.trainers.run import load as load
     from gan.trainers.run import train as train
 
-_PUBLIC = {
+__all__ = [
+    "Run", "RunError", "TrainConfig", "UsageError", "load", "log_to_terminal", "make_game", "play",
+    "train",
+]  # fmt: skip
+
+_HOMES = {  # imported at first use: `import gan` alone is fast
     "Run": "gan.trainers.run",
     "RunError": "gan.errors",
     "TrainConfig": "gan.config",
@@ -34,13 +39,12 @@ _PUBLIC = {
     "play": "gan.analysis.trajectories",
     "train": "gan.trainers.run",
 }
-__all__ = [*_PUBLIC]  # imported at first use: `import gan` alone is fast
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in _HOMES:
         raise AttributeError(f"module 'gan' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -220,3 +220,11 @@ def test_many_latents_are_generated_in_batches_and_must_be_finite(loaded):
     assert many.shape == (600, 8, 8, 1)
     with pytest.raises(gan.RunError, match="not finite"):
         loaded.generate(np.full([2, 64], np.nan))
+
+
+def test_every_public_name_has_its_home():
+    assert set(gan.__all__) == set(gan._HOMES)
+    for name in gan.__all__:
+        assert getattr(gan, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        gan.trian  # noqa: B018
