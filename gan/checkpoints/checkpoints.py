@@ -16,6 +16,7 @@ import re
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from dataclasses import replace
@@ -275,7 +276,7 @@ class Checkpoints:
             saving.rename(place)
             _sync(self._folder)
         except Exception as error:
-            shutil.rmtree(saving, ignore_errors=True)
+            _remove_failed(saving)
             newest = self.newest()
             rest = (
                 f"the newest valid one is {newest.step}" if newest else "no checkpoint is saved yet"
@@ -339,6 +340,17 @@ class Checkpoints:
         keep.update(periodic[-1:])
         for step in saved.keys() - keep:
             _remove(self._rename(step, "deleting"))
+
+
+def _remove_failed(saving: pathlib.Path) -> None:
+    """Removes a failed save, into which threads of TensorStore may still write for a moment."""
+    absent = 0
+    for _ in range(50):
+        shutil.rmtree(saving, ignore_errors=True)
+        absent = 0 if saving.exists() else absent + 1
+        if absent > 1:
+            return
+        time.sleep(0.1)
 
 
 def _remove(folder: pathlib.Path) -> None:

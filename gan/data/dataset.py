@@ -54,6 +54,8 @@ class Dataset:
       load: Reads the examples; raises UsageError, with what to do about it, if they are missing.
       mixture: The distribution of the examples, if it is known.
       tfds_name: TFDS name of a dataset that TFDS must prepare first, else None.
+      class_names: The name of each class; none where the classes are just numbers.
+      notes: What was changed or left out when the examples were made of files, each a line.
     """
 
     name: str
@@ -62,6 +64,13 @@ class Dataset:
     load: Callable[[], Examples]
     mixture: Mixture | None = None
     tfds_name: str | None = None
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each class; its number where it has no other."""
+        return self.class_names or tuple(map(str, range(self.num_classes)))
 
 
 @struct.dataclass
