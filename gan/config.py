@@ -21,6 +21,9 @@ class OnResume(enum.Enum):
     REFUSE = "it would be another run"
     ALLOW = "it goes on: its course does not depend on the key"
     TRANSFER = "`--on_optimizer_change` says what becomes of the state"
+    SAME_DATA = (
+        "it goes on where it names the same data, by their SHA-256: they were moved or copied"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +91,7 @@ class TrainConfig:
     num_steps: Annotated[int, AtLeast(1), _FREE] = 10_000
     batch_size: Annotated[int, AtLeast(1)] = 64
     latent_dim: Annotated[int, AtLeast(1), Setting(in_state=True)] = 64
-    dataset: Annotated[str, Setting("dataset", in_state=True)] = "digits"
+    dataset: Annotated[str, Setting("dataset", OnResume.SAME_DATA, in_state=True)] = "digits"
     data_dir: Annotated[str | None, _FREE] = None
     data_placement: Annotated[str, Setting("placement", OnResume.ALLOW)] = "auto"
     augmentation: Annotated[Specs, Setting("augmentation")] = ()

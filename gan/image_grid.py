@@ -153,7 +153,7 @@ def scatter(points: np.ndarray, real: np.ndarray) -> np.ndarray:
     axes = figure.add_subplot(aspect="equal")
     axes.scatter(real[:, 0], real[:, 1], s=4, color="0.75", label="real")
     axes.scatter(points[:, 0], points[:, 1], s=4, color="tab:blue", alpha=0.5, label="generated")
-    limit = 1.4 * float(np.abs(real).max())
+    limit = 1.4 * float(np.abs(real if len(real) else points).max())
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
     axes.legend(loc="upper right")
     canvas.draw()

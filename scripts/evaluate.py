@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> None:
     subject.add_argument(
         "--images", metavar="PATH", help="a folder, .zip, .npz, or a dataset's spec"
     )
-    parser.add_argument("--dataset", metavar="SPEC", help="the real images, with --images")
+    parser.add_argument("--dataset", metavar="SPEC", help="the real images (the run's own)")
     parser.add_argument("--data_dir", metavar="DIR", help="folder of the TFDS datasets")
     parser.add_argument("--steps", default="latest", help="all, best, latest or a step (latest)")
     parser.add_argument("--metrics", metavar="A,B,...", help="by name (all that suit the data)")
@@ -30,17 +30,22 @@ def main(argv: Sequence[str]) -> None:
         "--features", default="auto", help="auto, inception, classifier or pixels (auto)"
     )
     parser.add_argument("--weights", help="an average by its name, raw or slow (the first average)")
+    parser.add_argument(
+        "--classes",
+        choices=["data", "equal"],
+        default="data",
+        help="of a conditional generator: in the data's proportions, or as many of each (data)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the latents (0)")
     cli.add_parts_flag(parser)
     flags = parser.parse_args(argv)
     if flags.images and not flags.dataset:
         parser.error("--images needs --dataset: the real images to which they are compared")
-    misplaced = (
-        ("steps", "num_images", "weights", "seed") if flags.images else ("dataset", "data_dir")
-    )
-    for name in misplaced:
+    if flags.data_dir and not flags.dataset:
+        parser.error("--data_dir goes with --dataset")
+    for name in ("steps", "num_images", "weights", "seed", "classes") if flags.images else ():
         if getattr(flags, name) != parser.get_default(name):
-            parser.error(f"--{name} does not go with {'--images' if flags.images else '--workdir'}")
+            parser.error(f"--{name} does not go with --images")
 
     from gan.trainers.evaluation.evaluate import evaluate_images, evaluate_run
     from gan.trainers.evaluation.results import read_results
@@ -58,7 +63,8 @@ def main(argv: Sequence[str]) -> None:
         return
     latest = evaluate_run(
         flags.workdir, steps=flags.steps, metrics=metrics, num_images=flags.num_images,
-        features=flags.features, weights=flags.weights, seed=flags.seed, parts=flags.parts,
+        features=flags.features, weights=flags.weights, seed=flags.seed, classes=flags.classes,
+        dataset=flags.dataset, data_dir=flags.data_dir, parts=flags.parts,
     )  # fmt: skip
     print(format_results(read_results(flags.workdir), latest))
 

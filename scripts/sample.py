@@ -1,6 +1,7 @@
 """Draws samples from a trained generator.
 
 python scripts/sample.py --workdir runs/digits --num_images 64 --seed 0 --output samples.png
+python scripts/sample.py --workdir runs/digits --classes 3,5 --num_images 1000 --separate --output samples
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,18 @@ def main(argv: Sequence[str]) -> None:
     parser = cli.make_parser(__doc__)
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the run's folder")
     parser.add_argument(
-        "--output", default="samples.png", help="a .png grid, or an .npy or .npz with the arrays"
+        "--output",
+        default="samples.png",
+        help="a .png grid, an .npy or .npz with the arrays, or with --separate a folder",
+    )
+    parser.add_argument(
+        "--separate", action="store_true", help="write one .png for each image, into a folder"
+    )
+    parser.add_argument(
+        "--classes",
+        default="data",
+        help="of a conditional generator: data, its proportions; equal, as many of each; or those to "
+        "draw in turn, by name or number, 3,5 (data)",
     )
     parser.add_argument("--num_images", type=int, default=64, help="number of samples (64)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the latents (0)")
@@ -28,13 +40,20 @@ def main(argv: Sequence[str]) -> None:
     flags = parser.parse_args(argv)
 
     from gan.trainers.run import load
-    from gan.trainers.sampling import check_output
+    from gan.trainers.sampling import CLASSES, check_output
 
     if flags.num_images < 1:
         raise UsageError(f"--num_images must be at least 1, given {flags.num_images}")
-    check_output(flags.output)
+    check_output(flags.output, flags.separate)
     run = load(flags.workdir, flags.step, parts=flags.parts)
-    run.write_samples(flags.output, flags.num_images, flags.seed, weights=flags.weights)
+    labels = flags.classes
+    if labels not in CLASSES:
+        names = labels.split(",")
+        labels = [names[i % len(names)] for i in range(flags.num_images)]
+    run.write_samples(
+        flags.output, flags.num_images, flags.seed, labels, weights=flags.weights,
+        separate=flags.separate,
+    )  # fmt: skip
     print(f"{flags.output}: {flags.num_images} samples of {flags.workdir} at step {run.step}")
 
 

@@ -8,12 +8,13 @@ import pytest
 
 from gan.data import DATASETS
 from gan.data.dataset import Dataset, Examples
+from gan.data.description import data_digest
 from gan.errors import UsageError
 from gan.metrics import Need
 from gan.models import inception_weights
 from gan.trainers.evaluation import features
 from gan.trainers.evaluation.classifier_training import ClassifierTraining
-from gan.trainers.evaluation.features import FEATURES, data_digest
+from gan.trainers.evaluation.features import FEATURES
 
 
 @pytest.fixture

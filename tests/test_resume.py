@@ -103,7 +103,7 @@ def test_what_may_not_change_is_refused_with_the_difference(workdir, change):
     with pytest.raises(UsageError) as error:
         train(changed(num_steps=40, **change), workdir)
     line = f"{key} was {getattr(CONFIG, key)!r} and is now {value!r}. "
-    assert f"holds a run with another config: {line}" in str(error.value)
+    assert f"holds another run: {line}" in str(error.value)
     assert "num_steps" not in str(error.value)
     assert (workdir / "config.json").read_text() == before
 

@@ -1,5 +1,6 @@
 """From a config to the parts that it names: all are built and checked before any work is done."""
 
+import dataclasses
 import functools
 import math
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from clu.parameter_overview import get_parameter_overview
 from jax.sharding import Mesh
@@ -18,6 +20,7 @@ from gan.callbacks import Callback
 from gan.checkpoints.retention import Retention
 from gan.config import SETTINGS, TrainConfig, describe_keys
 from gan.data import Batch, Dataset, Examples, Loader, check_examples
+from gan.data.description import Description, changes, describe_dataset
 from gan.data.permutation import check_indices
 from gan.data.placement import Placement, make_loader
 from gan.dynamics import Dynamics
@@ -40,7 +43,8 @@ from gan.trainers.evaluation.features import FeatureNetwork
 class Experiment:
     """The parts of a run, as its config names them.
 
-    `parts` is the SHA-256 of each file and module in `config.parts`, as it was executed.
+    `parts` is the SHA-256 of each file and module in `config.parts`, as it was executed. `data` is
+    what is known of the examples, once they have been read by this run or by the one that was saved.
     """
 
     config: TrainConfig
@@ -57,6 +61,7 @@ class Experiment:
     features: FeatureNetwork
     callbacks: tuple[Callback, ...]
     parts: dict[str, str]
+    data: Description | None = None
 
     @property
     def rates(self) -> Pair[Rates]:
@@ -117,6 +122,22 @@ class Experiment:
         check_indices(len(examples.labels), self.config.batch_size)
         return examples
 
+    def with_data(self, examples: Examples) -> "Experiment":
+        """Returns the experiment that knows the classes of the examples that it has read."""
+        data = describe_dataset(self.dataset, examples, self.config.seed)
+        return dataclasses.replace(self, data=data)
+
+    def describe_data(self) -> dict[str, Any]:
+        """Returns what is known of the data as a mapping, for a checkpoint."""
+        return {} if self.data is None else dataclasses.asdict(self.data)
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """How many examples each class has, `[classes]`; where they were not read, as many of each."""
+        if self.data is None:
+            return np.ones(self.dataset.num_classes, np.int64)
+        return np.asarray(self.data.class_counts)
+
     def make_loader(self, examples: Examples) -> Loader:
         """Makes the loader that brings the dataset's examples to the devices."""
         return make_loader(
@@ -137,8 +158,12 @@ class Experiment:
         return "\n".join(texts)
 
 
-def build(config: TrainConfig) -> Experiment:
+def build(config: TrainConfig, data: Description | None = None) -> Experiment:
     """Builds every part that the config names, and checks that they fit together.
+
+    Args:
+      config: The config.
+      data: What a saved run knows of its data, which then need not be there until they are loaded.
 
     Raises:
       UsageError: for anything that could not run, with the config key at fault.
@@ -157,30 +182,51 @@ def build(config: TrainConfig) -> Experiment:
     on_nonfinite, retention = part("on_nonfinite"), part("keep_checkpoints")
     _check_retention(config, retention)
     _check_names_of_penalties(config, regularizers)
-    dataset, data_placement = part("dataset", data_dir=config.data_dir), part("data_placement")
+    data_placement = part("data_placement")
+
+    def read_dataset() -> Dataset:
+        return part("dataset", data_dir=config.data_dir)
+
+    dataset = data.dataset(lambda: _read_same(data, read_dataset())) if data else read_dataset()
     augmentation = part("augmentation")
     if augmentation and len(dataset.shape) != 3:
         raise UsageError(
             f"augmentation = {config.augmentation}: of images, and dataset is {config.dataset!r}"
         )
-    data = {"shape": dataset.shape, "num_classes": dataset.num_classes}
-    generator: Network = part("generator", **data)
-    discriminator: Network = part("discriminator", **data)
+    kind = {"shape": dataset.shape, "num_classes": dataset.num_classes}
+    generator: Network = part("generator", **kind)
+    discriminator: Network = part("discriminator", **kind)
     if generator.conditional != discriminator.conditional:
         raise UsageError("conditional must be the same for generator and discriminator")
+    if generator.conditional and dataset.num_classes < 2:
+        raise UsageError(
+            f"generator = {config.generator!r} is conditional, and dataset = {config.dataset!r} has no "
+            f"classes; images(..., labels=True) takes each folder for a class"
+        )
     game = AdversarialGame(
         generator, discriminator, loss, config.latent_dim, dataset.shape, regularizers
     )
     experiment = Experiment(
         config, dataset, data_placement, augmentation, game, optimizers, dynamics, averaging, mesh,
         on_nonfinite, retention, part("eval_features"), part("callbacks"),
-        parts.digests_of(config.parts),
+        parts.digests_of(config.parts), data,
     )  # fmt: skip
     _check_networks(experiment)
     _check_optimizers(experiment)
     if dynamics.needs_derivative or _parts_of_others(config):
         _check_step(experiment)
     return experiment
+
+
+def _read_same(saved: Description, dataset: Dataset) -> Examples:
+    """Reads a saved run's data; raises UsageError where they are not those that it was trained on."""
+    examples = dataset.load()
+    if lines := changes(saved, describe_dataset(dataset, examples)):
+        raise UsageError(
+            f"dataset {dataset.name}: these are not the data that the run was trained on: "
+            f"{'; '.join(lines)}"
+        )
+    return examples
 
 
 def list_keys_and_parts() -> str:

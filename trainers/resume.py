@@ -11,6 +11,8 @@ from absl import logging
 from gan import parts
 from gan.checkpoints import Checkpoints, DamageError, Manifest
 from gan.config import SETTINGS, OnResume, TrainConfig, difference, from_mapping
+from gan.data import description
+from gan.data.description import Description
 from gan.errors import RunError, UsageError
 from gan.players import ROLES
 from gan.sharding import agree, barrier
@@ -96,18 +98,48 @@ def load_state(
       UsageError: where it does not suit the experiment.
       DamageError: where it is damaged.
     """
+    config, data = from_mapping(manifest.config), data_of(manifest)
+    changed = data_changes(data, experiment)
     config = dataclasses.replace(  # the state does not depend on these keys
-        from_mapping(manifest.config),
+        config,
         mesh=experiment.config.mesh,
         data_dir=experiment.config.data_dir,
         batch_size=experiment.config.batch_size,
+        dataset=config.dataset if changed is None else experiment.config.dataset,
     )
-    if not any(SETTINGS[key].in_state for key in difference(config, experiment.config)):
+    in_state = any(SETTINGS[key].in_state for key in difference(config, experiment.config))
+    if not changed and not in_state:
         return checkpoints.restore(manifest, experiment.state_target()), []
     names = parts.load_saved(config.parts, manifest.parts, experiment.config.parts)
-    old = build(dataclasses.replace(config, parts=names))
+    old = build(dataclasses.replace(config, parts=names), data)
     state = checkpoints.restore(manifest, old.state_target())
-    return transfer(state, old, experiment, on_optimizer_change)
+    try:
+        return transfer(state, old, experiment, on_optimizer_change)
+    except UsageError as error:
+        raise UsageError("; ".join([str(error), *_of_data(changed)])) from error
+
+
+def data_of(manifest: Manifest) -> Description | None:
+    """Returns what a checkpoint says of its data; None where it is older than such descriptions.
+
+    Raises:
+      DamageError: where that is no description.
+    """
+    try:
+        return description.from_mapping(manifest.data) if manifest.data else None
+    except ValueError as error:
+        raise DamageError(f"manifest.json: {error}") from error
+
+
+def data_changes(old: Description | None, experiment: Experiment) -> list[str] | None:
+    """Returns how an experiment's data differ from those of a checkpoint; None where that is unknown."""
+    if old is None or experiment.data is None:
+        return None
+    return description.changes(old, experiment.data)
+
+
+def _of_data(changed: list[str] | None) -> list[str]:
+    return [f"the data have changed: {line}" for line in changed or ()]
 
 
 def roll_back(
@@ -159,7 +191,11 @@ def _resume(
 ) -> Start:
     """Goes on from the run's own checkpoint."""
     old, step, num_steps = from_mapping(manifest.config), manifest.step, experiment.config.num_steps
-    _check_same_run(experiment, workdir, old, {OnResume.ALLOW, OnResume.TRANSFER})
+    changed = data_changes(data_of(manifest), experiment)
+    same_data = {OnResume.SAME_DATA} if changed == [] else set()
+    _check_same_run(
+        experiment, workdir, old, {OnResume.ALLOW, OnResume.TRANSFER} | same_data, changed
+    )
     state, changes = load_state(workdir.checkpoints, manifest, experiment, on_optimizer_change)
     if step < num_steps:
         message = f"resuming {workdir.path} at step {step}{_schedules(experiment, step)}"
@@ -200,6 +236,7 @@ def _branch(
             ) from damage
     message = f"branching from {source} at step {step}{_schedules(experiment, step)}"
     workdir.record(step, "branch", message, state=manifest.state)
+    changes += _of_data(data_changes(data_of(manifest), experiment))
     _record_changes(experiment, workdir, manifest, changes)
     return Start(state, to_save=True)
 
@@ -216,15 +253,20 @@ def _schedules(experiment: Experiment, step: int) -> str:
 
 
 def _check_same_run(
-    experiment: Experiment, workdir: Workdir, old: TrainConfig, accepted: set[OnResume]
+    experiment: Experiment,
+    workdir: Workdir,
+    old: TrainConfig,
+    accepted: set[OnResume],
+    data_changes: list[str] | None = None,
 ) -> None:
-    """Raises UsageError where a key differs that may not, by its `on_resume`."""
+    """Raises UsageError where a key differs that may not, by its `on_resume`, or the data do."""
     lines = difference(old, experiment.config)
     changes = [line for key, line in lines.items() if SETTINGS[key].on_resume not in accepted]
+    changes += _of_data(data_changes)
     if changes:
         raise UsageError(
-            f"--workdir={workdir.path} holds a run with another config: {'; '.join(changes)}. Go on "
-            f"with the old config, or choose another workdir; --init_from={workdir.path} starts a "
+            f"--workdir={workdir.path} holds another run: {'; '.join(changes)}. Go on "
+            f"with the old config and data, or choose another workdir; --init_from={workdir.path} starts a "
             f"run there from this one's state"
         )
 

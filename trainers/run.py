@@ -25,16 +25,20 @@ from gan.trainers.evaluation.evaluate import make_evaluator
 from gan.trainers.evaluation.features import FEATURES
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.metric_writers import logged_lines
+from gan.trainers.resume import data_of
 from gan.trainers.sampling import (
     BATCH_SIZE,
+    CLASSES,
     Sampler,
     check_output,
     check_seed,
     check_workdir,
     choose_weights,
+    find_classes,
     load_step,
     make_sampler,
     write_samples,
+    write_separately,
 )
 from gan.trainers.state_transfer import ON_OPTIMIZER_CHANGE
 
@@ -112,7 +116,7 @@ class Run:
 
         Args:
           latents: `[N, Z]`.
-          labels: A class for all, or one for each, `[N]`; None has the classes take turns.
+          labels: As in `sample`.
           weights: The name of weights; see `weights`.
 
         Returns:
@@ -144,7 +148,8 @@ class Run:
         Args:
           num_images: N.
           seed: Seed of the latents.
-          labels: A class for all, or one for each, `[N]`; None has the classes take turns.
+          labels: A class for all, or one for each, `[N]`, by number or by name; `"data"` for the
+            proportions of the data (and None), `"equal"` for as many of each class.
           weights: The name of weights; see `weights`.
 
         Returns:
@@ -164,14 +169,17 @@ class Run:
         labels: Any = None,
         *,
         weights: str | None = None,
+        separate: bool = False,
     ) -> None:
-        """Writes samples to a `.png` grid, an `.npy` array, or an `.npz` with `images` and `labels`.
+        """Writes samples to a `.png` grid, an `.npy` array, an `.npz`, or a folder of images.
 
-        The arguments are those of `sample`.
+        The arguments are those of `sample`. With `separate`, `path` is the folder, new or empty, in
+        which each image is a file; those of a conditional generator are in a folder for each class.
         """
-        check_output(path)
+        check_output(path, separate)
         drawn = self._draw(num_images, seed, labels, weights)
-        write_samples(pathlib.Path(path), self.experiment, *drawn)
+        write = write_separately if separate else write_samples
+        write(pathlib.Path(path), self.experiment, *drawn)
 
     def evaluate(
         self,
@@ -181,6 +189,7 @@ class Run:
         features: str = "auto",
         weights: str | None = None,
         seed: int = 0,
+        classes: str = "data",
     ) -> dict[str, float]:
         """Scores samples against the data; see docs/evaluation.md.
 
@@ -192,6 +201,7 @@ class Run:
           features: Spec of the network in whose features examples are compared.
           weights: The name of weights; see `weights`.
           seed: Seed of the latents.
+          classes: `data` for the proportions of the data, `equal` for as many of each class.
 
         Returns:
           The scores by name: `fid`, `kid`, `kid_std`, ...
@@ -204,7 +214,7 @@ class Run:
         self.weights(weights)  # refused before any work
         metrics = [metrics] if isinstance(metrics, str) else metrics
         network = FEATURES.build(features)
-        evaluator = make_evaluator(self.experiment, network, num_images, seed, metrics)
+        evaluator = make_evaluator(self.experiment, network, num_images, seed, metrics, classes)
         result = evaluator.evaluate(self.state, weights)
         if self.workdir is not None:
             result.write(self.workdir)
@@ -220,17 +230,23 @@ class Run:
         return self._sampler(chosen, num_images, seed, own)
 
     def _labels(self, labels: Any, count: int) -> np.ndarray:
-        if labels is None:
-            return self._sampler.labels(count)
-        given, num_classes = np.asarray(labels), self.experiment.dataset.num_classes
-        if not self.experiment.game.generator.conditional:
-            raise UsageError("labels: the generator of this run is not conditional")
-        fits = given.ndim == 0 or given.shape == (count,)
-        if not (fits and np.issubdtype(given.dtype, np.integer)):
+        if labels is None or (isinstance(labels, str) and labels in CLASSES):
+            return self._sampler.labels(count, labels or "data")
+        given = np.asarray(labels)
+        if not (given.ndim == 0 or given.shape == (count,)) or given.dtype.kind not in "iuU":
             raise UsageError(f"labels must be a class, or {count} of them, given {labels!r}")
-        if given.min() < 0 or given.max() >= num_classes:
-            raise UsageError(f"labels must be from 0 to {num_classes - 1}, given {labels!r}")
-        return np.broadcast_to(given.astype(np.int32), [count])
+        if given.dtype.kind != "U":  # a number is not the name of a class here
+            if not self.experiment.game.generator.conditional:
+                raise UsageError("labels: the generator of this run is not conditional")
+            counts = self.experiment.class_counts
+            if given.min() < 0 or given.max() >= len(counts) or not counts[given].all():
+                known = ", ".join(map(str, np.flatnonzero(counts)[:20]))
+                raise UsageError(
+                    f"labels must be of classes with examples, {known}; given {labels!r}"
+                )
+            return np.broadcast_to(given.astype(np.int32), [count])
+        numbers = find_classes(self.experiment, given.reshape(-1).tolist())
+        return np.broadcast_to(np.array(numbers, np.int32), [count])
 
 
 def load(
@@ -306,7 +322,10 @@ def train(
             on_optimizer_change=on_optimizer_change, stop=stop, start_time=start_time,
         )  # fmt: skip
         metrics = _metrics(path, state)
-    return Run(build(checked), state, path if workdir is not None else None, metrics)
+        with Checkpoints(path) as checkpoints:
+            newest = checkpoints.newest()
+    experiment = build(checked, data_of(newest) if newest else None)
+    return Run(experiment, state, path if workdir is not None else None, metrics)
 
 
 def _read(

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,23 +12,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from gan import parts
 from gan.checkpoints import Checkpoints, DamageError, Manifest
 from gan.config import from_mapping
 from gan.data.dataset import to_uint8
-from gan.errors import RunError, UsageError
+from gan.data.proportions import labels_in_proportion
+from gan.errors import RunError, UsageError, nearest
 from gan.files import replacing
-from gan.image_grid import image_grid, scatter, write_png
-from gan.metrics.vendi import diversity
+from gan.image_grid import grid_labels, image_grid, scatter, write_png
+from gan.metrics import vendi
 from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment, build
-from gan.trainers.resume import load_state
+from gan.trainers.resume import data_of, load_state
 
 BATCH_SIZE = 256
-_NUM_IMAGES = 64  # in the grids drawn during training
+CLASSES = ("data", "equal")
 _NUM_POINTS = 2_500  # in pictures of points, and in an evaluation (as PacGAN, 2018)
-_MAX_COLUMNS = 20  # of a grid with a class in each column
 
 
 def weights_of(experiment: Experiment, state: GANState) -> dict[str, Any]:
@@ -86,16 +88,25 @@ class Sampler:
           weights: One of `weights_of`.
           count: N.
           seed: Seed of the latents.
-          labels: The class of each example, `[N]`; None has the classes take turns.
+          labels: The class of each example, `[N]`; None is `labels(N)`.
         """
         if labels is None:
             labels = self.labels(count)
         drawn = [examples for examples, _ in self.batches(weights, count, seed, labels)]
         return np.concatenate(drawn), labels
 
-    def labels(self, count: int) -> np.ndarray:
-        """Returns labels `[N]` by which the classes take turns."""
-        return np.arange(count, dtype=np.int32) % self.experiment.dataset.num_classes
+    def labels(self, count: int, classes: str = "data") -> np.ndarray:
+        """Returns labels `[N]`, without chance; zeros where the generator is not conditional.
+
+        Args:
+          count: N.
+          classes: `data` for the proportions of the data, `equal` for as many of each class that has
+            examples. In either case label i depends on i alone.
+        """
+        if not self.experiment.game.generator.conditional:
+            return np.zeros(count, np.int32)
+        counts = self.experiment.class_counts
+        return labels_in_proportion(counts if classes == "data" else counts > 0, count)
 
     def batches(
         self, weights: Any, count: int, seed: int, labels: np.ndarray | None = None
@@ -131,14 +142,15 @@ def make_sampler(experiment: Experiment) -> Sampler:
     return Sampler(experiment, lambda seed, indices: latents(np.uint32(seed), indices), generate)
 
 
-def draw_picture(experiment: Experiment, examples: np.ndarray) -> np.ndarray:
+def draw_picture(experiment: Experiment, examples: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Draws samples as one picture: a grid of images, or points over the real ones.
 
-    In the grid of a conditional generator each column is a class, if there are not too many.
+    The grid of a conditional generator is sorted by class, and has the classes' names.
 
     Args:
       experiment: The run's parts.
       examples: The samples, uint8 images `[N, H, W, C]` or points `[N, 2]`.
+      labels: Their classes, `[N]`.
 
     Returns:
       The picture, uint8 `[H', W', C]`.
@@ -147,11 +159,22 @@ def draw_picture(experiment: Experiment, examples: np.ndarray) -> np.ndarray:
       UsageError: for points of more or fewer than two dimensions.
     """
     if examples.ndim == 4:
-        columns = experiment.dataset.num_classes if _by_class(experiment) else None
-        return image_grid(examples, columns)
+        if not experiment.game.generator.conditional:
+            return image_grid(examples)
+        order, names = np.argsort(labels, kind="stable"), experiment.dataset.names
+        return image_grid(examples[order], [names[label] for label in labels[order]])
     if examples.shape[-1] != 2:
         raise UsageError(f"points of {examples.shape[-1]} dimensions cannot be drawn")
-    return scatter(examples, experiment.dataset.load().examples[:2_000])
+    return scatter(examples, _some_points(experiment))
+
+
+def _some_points(experiment: Experiment) -> np.ndarray:
+    """Returns real points for a picture, `[M, 2]`; none where the data are not at hand."""
+    try:
+        return experiment.dataset.load().examples[:2_000]
+    except UsageError as error:
+        logging.warning("the real points are left out: %s", error)
+        return np.zeros([0, 2])
 
 
 def draw_samples(sampler: Sampler, state: GANState, path: pathlib.Path) -> np.ndarray:
@@ -166,30 +189,29 @@ def draw_samples(sampler: Sampler, state: GANState, path: pathlib.Path) -> np.nd
       The picture, uint8 `[H, W, C]`.
     """
     experiment = sampler.experiment
-    count = _NUM_IMAGES if len(experiment.dataset.shape) == 3 else _NUM_POINTS
-    if _by_class(experiment):  # whole rows
-        count += -count % experiment.dataset.num_classes
+    if len(experiment.dataset.shape) == 3:
+        conditional = experiment.game.generator.conditional
+        present = np.flatnonzero(experiment.class_counts) if conditional else np.zeros(1, int)
+        labels = grid_labels(present.tolist(), experiment.dataset.shape[0])
+    else:
+        labels = sampler.labels(_NUM_POINTS)
     _, weights = choose_weights(experiment, state, None)
-    picture = draw_picture(experiment, sampler(weights, count, experiment.config.seed)[0])
+    drawn = sampler(weights, len(labels), experiment.config.seed, labels)
+    picture = draw_picture(experiment, *drawn)
     if jax.process_index() == 0:
         write_png(path / f"step_{int(state.step):08d}.png", picture)
     return picture
 
 
-def make_diversity(sampler: Sampler, examples: np.ndarray) -> Callable[[GANState], float]:
-    """Makes the measure of how diverse the last iterate's samples are: see `gan.metrics.vendi`.
-
-    Args:
-      sampler: The run's sampler.
-      examples: The data, with which the samples are compared.
-    """
+def make_diversity(sampler: Sampler) -> Callable[[GANState], float]:
+    """Makes the measure of how diverse the last iterate's samples are: see `gan.metrics.vendi`."""
     experiment, seed = sampler.experiment, sampler.experiment.config.seed
-    places = np.random.default_rng(seed).permutation(len(examples))
-    real = np.asarray(examples[places[:BATCH_SIZE]])
+    assert experiment.data is not None
+    reference = vendi.Reference(*experiment.data.diversity)
 
     def measure(state: GANState) -> float:
-        fake, _ = sampler(weights_of(experiment, state)["raw"], len(real), seed)
-        return diversity(fake, real)
+        weights = weights_of(experiment, state)["raw"]
+        return vendi.diversity(sampler(weights, reference.num_examples, seed)[0], reference)
 
     return measure
 
@@ -242,9 +264,9 @@ def load_run(
       UsageError: where its parts cannot be used.
       DamageError: where it is damaged.
     """
-    config = from_mapping(manifest.config)
+    config, data = from_mapping(manifest.config), data_of(manifest)
     names = parts.load_saved(config.parts, manifest.parts, given)
-    experiment = build(dataclasses.replace(config, parts=names, mesh="data(1)"))
+    experiment = build(dataclasses.replace(config, parts=names, mesh="data(1)"), data)
     return experiment, load_state(checkpoints, manifest, experiment)[0]
 
 
@@ -260,15 +282,46 @@ def check_seed(seed: int) -> None:
         raise UsageError(f"--seed must be from 0 to 2**32 - 1, given {seed}")
 
 
-def _by_class(experiment: Experiment) -> bool:
-    return experiment.game.generator.conditional and experiment.dataset.num_classes <= _MAX_COLUMNS
+def find_classes(experiment: Experiment, names: Sequence[str]) -> list[int]:
+    """Returns the numbers of classes that a user names.
+
+    Args:
+      experiment: The run's parts.
+      names: Names of classes, or numbers of those that have no such name.
+
+    Raises:
+      UsageError: where the generator is not conditional, for an unknown class, and for one that the
+        data have no example of: the generator has never seen it.
+    """
+    known, counts = experiment.dataset.names, experiment.class_counts
+    if not experiment.game.generator.conditional:
+        raise UsageError("the generator of this run is not conditional: it has no classes")
+    numbers = []
+    for name in map(str, names):
+        if name in known:
+            number = known.index(name)
+        elif name.isdecimal() and int(name) < len(known):
+            number = int(name)
+        else:
+            few = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+            raise UsageError(f"unknown class {name!r}{nearest(name, known)}; known: {few}")
+        if not counts[number]:
+            raise UsageError(f"class {name!r}: the data have no example of it")
+        numbers.append(number)
+    return numbers
 
 
-def check_output(output: str | os.PathLike[str]) -> None:
-    """Raises UsageError where samples cannot be written to a file of this name."""
+def check_output(output: str | os.PathLike[str], separate: bool = False) -> None:
+    """Raises UsageError where samples cannot be written to a file, or folder, of this name."""
     output = pathlib.Path(output)
-    if output.suffix not in (".png", ".npy", ".npz"):
-        raise UsageError(f"--output={output}: a name in .png, .npy or .npz is accepted")
+    if separate:
+        if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+            raise UsageError(f"--output={output}: a folder that is new or empty is accepted")
+    elif output.suffix not in (".png", ".npy", ".npz"):
+        raise UsageError(
+            f"--output={output}: a name in .png, .npy or .npz is accepted, or --separate for a folder "
+            f"of images"
+        )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=output.parent).close()
@@ -279,12 +332,48 @@ def check_output(output: str | os.PathLike[str]) -> None:
 def write_samples(
     output: pathlib.Path, experiment: Experiment, examples: np.ndarray, labels: np.ndarray
 ) -> None:
-    """Writes samples to a `.png` grid, an `.npy` array, or an `.npz` with `images` and `labels`."""
+    """Writes samples to a `.png` grid, an `.npy` array, or an `.npz`.
+
+    The `.npz` has `images`, and of a conditional generator `labels` and `class_names`, so that it is a
+    dataset like any other: `npz('samples.npz')`.
+    """
     if output.suffix == ".png":
-        write_png(output, draw_picture(experiment, examples))
+        write_png(output, draw_picture(experiment, examples, labels))
         return
+    arrays = {"images": examples}
+    if experiment.game.generator.conditional:
+        arrays |= {"labels": labels, "class_names": np.array(experiment.dataset.names)}
     with replacing(output) as beside, beside.open("wb") as file:
         if output.suffix == ".npy":
             np.save(file, examples)
         else:
-            np.savez_compressed(file, images=examples, labels=labels)
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def write_separately(
+    folder: pathlib.Path, experiment: Experiment, examples: np.ndarray, labels: np.ndarray
+) -> None:
+    """Writes each image to a file of its own, `000000.png`, in a folder that appears whole.
+
+    Those of a conditional generator are in a folder for each class, so that `images(..., labels=True)`
+    reads them.
+
+    Raises:
+      UsageError: for points.
+    """
+    if examples.ndim != 4:
+        raise UsageError("--separate: images can be written to files, and this run has points")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        written = pathlib.Path(scratch) / "samples"
+        for number, (image, label) in enumerate(zip(examples, labels, strict=True)):
+            place = written
+            if experiment.game.generator.conditional:
+                place = written / _folder_name(experiment.dataset.names[label], int(label))
+            write_png(place / f"{number:06d}.png", image)
+        written.replace(folder)
+
+
+def _folder_name(name: str, number: int) -> str:
+    """Returns the name of a class where it can be that of a folder, else its number."""
+    return name if re.fullmatch(r"\w[\w .+-]*", name) else str(number)

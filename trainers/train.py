@@ -66,15 +66,16 @@ def train(
     experiment = dataclasses.replace(experiment, callbacks=(*experiment.callbacks, *callbacks))
     with open_workdir(workdir, experiment.retention) as folder:
         examples = experiment.load_examples()
+        experiment = experiment.with_data(examples)
         evaluator = make_run_evaluator(experiment) if config.eval_every_steps else None
         state, to_save = start(experiment, folder, init_from, on_optimizer_change)
         if trains := int(state.step) < config.num_steps:
             program, state = compile_program(experiment, state, examples, evaluator, start_time)
             folder.write_config(config)
             if to_save:
-                as_mapping = dataclasses.asdict(config)
+                as_mapping, described = dataclasses.asdict(config), experiment.describe_data()
                 folder.checkpoints.save(
-                    int(state.step), state, as_mapping, {}, parts=experiment.parts
+                    int(state.step), state, as_mapping, {}, parts=experiment.parts, data=described
                 )
             with contextlib.closing(program.loader):
                 while int(state.step) < config.num_steps:
@@ -144,7 +145,7 @@ def compile_program(
         "compiled in %.1f s; training from step %d", time.monotonic() - begin, int(state.step)
     )
 
-    diversity = make_diversity(sampler, examples.examples)
+    diversity = make_diversity(sampler)
     program = Program(loader, train_step, sampler, diversity, evaluator, StartClock(start_time))
     return program, state
 
@@ -204,8 +205,9 @@ def make_steps(
                 as_mapping = dataclasses.asdict(config)
                 protocol = program.evaluator.fingerprint if program.evaluator and scores else ""
                 workdir.checkpoints.save(
-                    step, state, as_mapping, values, periodic, experiment.parts, protocol
-                )
+                    step, state, as_mapping, values, periodic, experiment.parts, protocol,
+                    experiment.describe_data(),
+                )  # fmt: skip
             if stopping and not last:
                 _stop_here(workdir, step, stop)
             workdir.checkpoints.raise_if_failed()

@@ -190,6 +190,7 @@ class Checkpoints:
         periodic: bool = True,
         parts: Mapping[str, str] = MappingProxyType({}),
         protocol: str = "",
+        data: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Saves in the background; the state's arrays may be donated as soon as this returns.
 
@@ -203,7 +204,9 @@ class Checkpoints:
             return
         copy = jax.tree.map(lambda leaf: np.array(leaf), unwrap_keys(state))
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        manifest = Manifest(step, dict(config), finite, periodic, "", {}, dict(parts), protocol)
+        manifest = Manifest(
+            step, dict(config), finite, periodic, "", {}, dict(parts), protocol, dict(data)
+        )
         self._pending = self._thread.submit(self._write, copy, manifest)
 
     def wait(self) -> None:

@@ -25,6 +25,7 @@ class Manifest:
       files: SHA-256 of every file, by path.
       protocol: Fingerprint of the protocol by which the metrics `eval/...` were measured, or "".
       parts: SHA-256 of the files and modules in `config.parts`, by name; see `gan.parts`.
+      data: The run's data, as a mapping; see `gan.data.description`. Older manifests have none.
     """
 
     step: int
@@ -35,6 +36,7 @@ class Manifest:
     files: dict[str, str]
     parts: dict[str, str] = field(default_factory=dict)  # older manifests have none
     protocol: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
 
     def metrics_by(self, protocol: str) -> dict[str, float]:
         """Returns the metrics that can be compared with those of a protocol."""

@@ -10,7 +10,7 @@ from absl import logging
 
 from gan.checkpoints import Checkpoints, DamageError, Manifest
 from gan.checkpoints.manifest import newest_protocol
-from gan.data import DATASETS
+from gan.data import DATASETS, Dataset
 from gan.data.sources.images import read_images
 from gan.errors import RunError, UsageError
 from gan.metrics.metric import deciding_scores
@@ -66,7 +66,8 @@ class Evaluator:
         step, protocol = int(state.step), self.scorer.protocol
         name, chosen = choose_weights(self.experiment, state, weights)
         assert protocol.seed is not None
-        batches = self.sampler.batches(chosen, protocol.num_fake, protocol.seed)
+        labels = self.sampler.labels(protocol.num_fake, protocol.classes)
+        batches = self.sampler.batches(chosen, protocol.num_fake, protocol.seed, labels)
         samples = with_progress(_finite(batches, step), protocol.num_fake)
         return self.scorer.score(samples, {"step": step, "weights": name})
 
@@ -94,6 +95,8 @@ def make_evaluator(
     num_images: int,
     seed: int,
     metrics: Iterable[str] | None = None,
+    classes: str = "data",
+    real: tuple[Dataset, str] | None = None,
 ) -> Evaluator:
     """Makes an evaluator; its real examples are summarized now.
 
@@ -103,13 +106,18 @@ def make_evaluator(
       num_images: Number of samples.
       seed: Seed of their latents.
       metrics: Names of metrics; None stands for all that suit.
+      classes: Whose proportions a conditional generator's samples have: those of the `data`, or
+        `equal` ones.
+      real: Another dataset than the run's to compare with, and its spec.
 
     Raises:
       UsageError: see `Scorer`.
     """
+    dataset, spec = real or (experiment.dataset, experiment.config.dataset)
     scorer = Scorer(
-        experiment.dataset, experiment.config.dataset, features, num_images, seed, metrics
-    )
+        dataset, spec, features, num_images, seed, metrics,
+        classes if experiment.game.generator.conditional else "none",
+    )  # fmt: skip
     return Evaluator(experiment, scorer, make_sampler(experiment))
 
 
@@ -128,6 +136,9 @@ def evaluate_run(
     features: str = "auto",
     weights: str | None = None,
     seed: int = 0,
+    classes: str = "data",
+    dataset: str | None = None,
+    data_dir: str | None = None,
     parts: Sequence[str] = (),
 ) -> list[Result]:
     """Scores samples of a run's checkpoints; each result is written down as it comes.
@@ -140,6 +151,9 @@ def evaluate_run(
       features: Spec of the network in whose features examples are compared.
       weights: The name of an average, `raw`, or `slow` after lookahead; None is the first average.
       seed: Seed of the latents.
+      classes: `data` for the data's proportions of classes, `equal` for as many of each.
+      dataset: Spec of the real images; None is the run's own.
+      data_dir: Folder of the TFDS datasets, with `dataset`.
       parts: Files and modules with parts that the user names; see `gan.parts.load_saved`.
 
     Raises:
@@ -151,6 +165,7 @@ def evaluate_run(
     check_seed(seed)
     load_parts((), parts)  # features and metrics may be among them
     network = FEATURES.build(features)
+    real = None if dataset is None else (DATASETS.build(dataset, data_dir=data_dir), dataset)
     evaluator: Evaluator | None = None
     results: list[Result] = []
     try:
@@ -158,7 +173,9 @@ def evaluate_run(
             for experiment, state in _load_chosen(checkpoints, steps, parts):
                 choose_weights(experiment, state, weights)  # refused before any work
                 if evaluator is None or evaluator.experiment.config != experiment.config:
-                    evaluator = make_evaluator(experiment, network, num_images, seed, metrics)
+                    evaluator = make_evaluator(
+                        experiment, network, num_images, seed, metrics, classes, real
+                    )
                 result = evaluator.evaluate(state, weights)
                 result.write(workdir)
                 results.append(result)

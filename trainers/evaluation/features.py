@@ -1,7 +1,6 @@
 """Features in which examples are compared: networks by name, with the hash of their weights."""
 
 import abc
-import hashlib
 import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from flax import traverse_util
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from gan.checkpoints.trees import digest
-from gan.data.dataset import Dataset, Examples, to_float
+from gan.data.dataset import Dataset, to_float
+from gan.data.description import data_digest
 from gan.errors import UsageError
 from gan.files import cache_folder, read_arrays, write_arrays
 from gan.metrics import Need
@@ -201,15 +201,6 @@ class AutoFeatures(FeatureNetwork):
         if dataset.num_classes < 2 or (colour and inception_weights.at_hand()):
             return InceptionFeatures()
         return ClassifierFeatures()
-
-
-def data_digest(examples: Examples) -> str:
-    """Computes the SHA-256 of all examples and labels."""
-    total = hashlib.sha256(f"{examples.examples.shape} {examples.examples.dtype}".encode())
-    for begin in range(0, len(examples.labels), 1_000):
-        total.update(examples.examples[begin : begin + 1_000].tobytes())
-    total.update(examples.labels.tobytes())
-    return total.hexdigest()
 
 
 def _check_images(features: str, dataset: Dataset) -> None:

@@ -32,6 +32,9 @@ class Protocol:
       num_pairs: Number of real examples, and of samples, for the metrics of pairs of them.
       quantisation: Type to which the samples are rounded before they are compared; `none` for points.
       seed: Seed of the latents; None for images from files.
+      classes: Which classes are drawn: those of the `data`, in their proportions, `equal` numbers of
+        each that has examples, or `none` where the generator is not conditional. Older results had the
+        classes `in turn`, also those without examples.
     """
 
     features: str
@@ -44,6 +47,7 @@ class Protocol:
     num_pairs: int
     quantisation: str
     seed: int | None
+    classes: str = "in turn"
 
     @property
     def fingerprint(self) -> str:

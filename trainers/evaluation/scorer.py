@@ -10,12 +10,13 @@ from absl import logging
 from tqdm import tqdm
 
 from gan.data.dataset import Dataset, Examples
+from gan.data.description import data_digest
 from gan.errors import UsageError
 from gan.files import cache_folder, read_arrays, write_arrays
 from gan.metrics import Need, Summary, summary
 from gan.metrics.metric import choose_metrics, compute
 from gan.metrics.summary import Moments, Summarizer
-from gan.trainers.evaluation.features import FeatureExtractor, FeatureNetwork, data_digest
+from gan.trainers.evaluation.features import FeatureExtractor, FeatureNetwork
 from gan.trainers.evaluation.results import Protocol, Result
 
 _MIN_EXAMPLES = 20
@@ -32,6 +33,7 @@ class Scorer:
       num_fake: Number of samples that are scored at a time.
       seed: Seed of the latents that they are drawn from; None where they are not.
       metrics: Names of metrics; None stands for all that suit the dataset and the features.
+      classes: In which proportions their classes are drawn; see `Protocol`.
 
     Attributes:
       protocol: How scores are measured.
@@ -49,6 +51,7 @@ class Scorer:
         num_fake: int,
         seed: int | None,
         metrics: Iterable[str] | None = None,
+        classes: str = "none",
     ):
         provided = features.provides(dataset)
         inputs = provided if dataset.mixture is None else provided | {Need.MIXTURE}
@@ -70,6 +73,7 @@ class Scorer:
             num_pairs=min(summary.NUM_VECTORS, num_fake, num_real),
             quantisation="uint8" if len(dataset.shape) == 3 else "none",
             seed=seed,
+            classes=classes,
         )
         real = Summary() if examples is None else self._summarize_real(examples)
         self._real = dataclasses.replace(real, mixture=dataset.mixture)

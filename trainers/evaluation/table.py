@@ -65,6 +65,10 @@ def _number(scores: dict[str, float], name: str) -> str:
 def _describe(protocol: Protocol) -> str:
     """Describes a protocol in one line."""
     latents = "" if protocol.seed is None else f", latents of seed {protocol.seed}"
+    if protocol.classes != "none":
+        latents += (
+            f", classes {'as in the data' if protocol.classes == 'data' else protocol.classes}"
+        )
     images = protocol.quantisation != "none"
     kind = "images" if images else "points"
     if not protocol.num_real:
