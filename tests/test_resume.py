@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gan.checkpoints import Checkpoints
-from gan.checkpoints.manifest import DamageError, verify
+from gan.checkpoints.manifest import DamageError, read_manifest, verify, write_manifest
 from gan.checkpoints.trees import digest
 from gan.config import TrainConfig
 from gan.errors import RunError, Stopped, UsageError
@@ -102,7 +102,7 @@ def test_what_may_not_change_is_refused_with_the_difference(workdir, change):
     ((key, value),) = change.items()
     with pytest.raises(UsageError) as error:
         train(changed(num_steps=40, **change), workdir)
-    line = f"{key} was {getattr(CONFIG, key)!r} and is now {value!r}. "
+    line = f"{key} was {getattr(CONFIG, key)!r} and is now {value!r}"
     assert f"holds another run: {line}" in str(error.value)
     assert "num_steps" not in str(error.value)
     assert (workdir / "config.json").read_text() == before
@@ -318,3 +318,78 @@ def test_on_another_number_of_devices_it_goes_on_within_rounding(whole, tmp_path
     import jax
 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), state, one)
+
+
+def image_run(path, **changes):
+    """A config for images whose class is told by their folder or their label."""
+    return changed(
+        dataset=f"npz('{path}')", generator="mlp(8, 1, conditional=True)",
+        discriminator="mlp(8, 1, conditional=True)", **changes,
+    )  # fmt: skip
+
+
+def write_images(path, counts, side=4, seed=0):
+    images = np.random.default_rng(seed).integers(0, 256, (sum(counts), side, side), np.uint8)
+    np.savez(path, images=images, labels=np.arange(len(counts)).repeat(counts))
+
+
+def test_data_that_were_moved_are_recognised(tmp_path):
+    write_images(tmp_path / "a.npz", [9, 8])
+    workdir = tmp_path / "run"
+    train(image_run(tmp_path / "a.npz"), workdir)
+    (tmp_path / "a.npz").rename(tmp_path / "b.npz")
+    train(image_run(tmp_path / "b.npz", num_steps=40), workdir)
+    assert any(line.startswith("dataset was ") for line in messages(workdir, "change"))
+    write_images(tmp_path / "a.npz", [9, 8])
+    train(image_run(tmp_path / "a.npz", num_steps=40), tmp_path / "other")
+    assert newest(workdir).state == newest(tmp_path / "other").state
+
+
+@pytest.mark.parametrize(
+    ("counts", "how", "line"),
+    [
+        ([9, 9], {}, "there were 17 examples and there are 18"),
+        ([9, 4, 4], {}, "the classes were 0, 1 and are 0, 1, 2"),
+        ([9, 8], {"seed": 1}, "as many examples of each class, with other values"),
+        ([9, 8], {"side": 6}, "an example was 4 x 4 x 1 and is 6 x 6 x 1"),
+    ],
+)
+def test_data_that_changed_are_refused_with_what_changed(tmp_path, counts, how, line):
+    path, workdir = tmp_path / "a.npz", tmp_path / "run"
+    write_images(path, [9, 8])
+    train(image_run(path), workdir)
+    before = (workdir / "config.json").read_text()
+    write_images(path, counts, **how)
+    for num_steps in (30, 40):  # complete, and to go on
+        with pytest.raises(UsageError, match=f"holds another run: the data have changed: {line}"):
+            train(image_run(path, num_steps=num_steps), workdir)
+    assert (workdir / "config.json").read_text() == before
+    if len(counts) == 2 and "side" not in how:  # the networks are the same
+        branch = {"init_from": str(workdir)}
+        train(image_run(path, num_steps=40), tmp_path / "branch", **branch)
+        assert any(line in text for text in messages(tmp_path / "branch", "change"))
+    else:
+        with pytest.raises(UsageError, match=f"the data have changed: {line}"):
+            train(image_run(path, num_steps=40), tmp_path / "branch", init_from=str(workdir))
+
+
+def test_a_run_from_before_the_data_were_described_goes_on(workdir, whole):
+    for step in (10, 20, 30):
+        rewrite(workdir / "checkpoints" / str(step), data={})
+    with pytest.raises(
+        UsageError, match=r"dataset was 'gaussians' and is now 'gaussians\(modes=8\)'"
+    ):
+        train(changed(dataset="gaussians(modes=8)", num_steps=40), workdir)
+    train(changed(num_steps=40), workdir)
+    assert newest(workdir).data["class_counts"] == newest(whole).data["class_counts"]
+
+
+def rewrite(folder, **changes):
+    """Writes a manifest anew, with its digest."""
+    write_manifest(folder, dataclasses.replace(read_manifest(folder), **changes))
+
+
+def test_a_description_that_is_none_is_damage(workdir):
+    rewrite(workdir / "checkpoints" / "30", data={"name": "x"})
+    train(changed(num_steps=40), workdir)
+    assert f"resuming {workdir} at step 20" in messages(workdir, "resume")

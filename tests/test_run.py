@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from sklearn.datasets import load_digits
 
 import gan
 from gan.callbacks import Callback
 from gan.data.dataset import to_uint8
+from gan.data.proportions import labels_in_proportion
 from tests.scripts import run_script_here
 
 CONFIG = {
@@ -57,7 +59,9 @@ def test_the_script_draws_the_same(loaded, workdir, tmp_path):
                     "--output", tmp_path / "x.npz")  # fmt: skip
     with np.load(tmp_path / "x.npz") as arrays:
         np.testing.assert_array_equal(arrays["images"], loaded.sample(30, seed=3))
-        np.testing.assert_array_equal(arrays["labels"], np.arange(30) % 10)
+        counts = np.bincount(load_digits().target)
+        np.testing.assert_array_equal(arrays["labels"], labels_in_proportion(counts, 30))
+        assert arrays["class_names"].tolist() == list("0123456789")
 
 
 @pytest.mark.parametrize("count", [1, 7, 256, 300])
@@ -73,7 +77,7 @@ def test_latents_in_images_out(loaded, count):
 def test_labels(loaded):
     sevens = loaded.sample(12, labels=7)
     np.testing.assert_array_equal(sevens, loaded.sample(12, labels=[7] * 12))
-    in_turn = loaded.sample(12)
+    in_turn = loaded.sample(12, labels="equal")
     np.testing.assert_array_equal(in_turn, loaded.sample(12, labels=np.arange(12) % 10))
     assert (sevens[:7] != in_turn[:7]).any()
     np.testing.assert_array_equal(sevens[7], in_turn[7])
@@ -101,8 +105,11 @@ def test_the_generator_is_a_function_that_can_be_differentiated(loaded):
         (lambda run: run.generate(np.zeros([64])), r"latents must be \[N, 64\], given \[64\]"),
         (lambda run: run.generate(np.zeros([0, 64])), r"given \[0, 64\]"),
         (lambda run: run.generate(np.zeros([2, 64]), [1]), "labels must be a class, or 2 of them"),
-        (lambda run: run.sample(2, labels=10), "labels must be from 0 to 9, given 10"),
-        (lambda run: run.sample(2, labels=-1), "labels must be from 0 to 9, given -1"),
+        (lambda run: run.sample(2, labels=10), "labels must be of classes with examples, 0, 1"),
+        (
+            lambda run: run.sample(2, labels=-1),
+            "labels must be of classes with examples, .*; given -1",
+        ),
         (lambda run: run.sample(2, labels=1.5), "labels must be a class"),
         (lambda run: run.sample(0), "num_images must be at least 1, given 0"),
         (lambda run: run.sample(1, seed=-1), "seed must be from 0"),

@@ -6,7 +6,6 @@ from gan.metrics.metric import Need as Need
 from gan.metrics.metric import Score as Score
 from gan.metrics.metric import higher_is_better as higher_is_better
 from gan.metrics.summary import Summary as Summary
-from gan.metrics.vendi import diversity as diversity
 from gan.registry import import_all
 
 import_all(__name__, __path__)

@@ -250,7 +250,12 @@ def test_anybodys_images(cache, tmp_path):
         (["--images", "{tmp}/array.npy", "--dataset", "digits"], "a .zip or an .npz is accepted"),
         (["--images", "nowhere", "--dataset", "digits"], "--images=nowhere: unknown dataset"),
         (["--images", "digits", "--dataset", "digits", "--seed", "3"], "--seed does not go with"),
-        (["--workdir", "{run}", "--dataset", "digits"], "--dataset does not go with --workdir"),
+        (["--workdir", "{run}", "--data_dir", "x"], "--data_dir goes with --dataset"),
+        (["--workdir", "{run}", "--dataset", "noise(size=8)"], "8 x 8 x 1, and those of noise"),
+        (
+            ["--images", "digits", "--dataset", "digits", "--classes", "equal"],
+            "--classes does not go",
+        ),
         (["--workdir", "{run}", "--seed", "-1"], "--seed must be from 0 to"),
         (["--workdir", "{run}", "--steps", "²"], "all, best, latest, or one of"),
         ([], "one of the arguments --workdir --images is required"),
