@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
+from gan import schedule_free
 from gan.argument_bounds import AtLeast, broken_bound
+from gan.errors import UsageError
 from gan.registry import Registry
 from gan.schedules import StepSchedule, of_run_step
-from gan.specs import Spec, parse
+from gan.specs import Spec, names_in, parse
 
 ScalarOrSchedule: TypeAlias = float | Callable[..., Any]
 Strength: TypeAlias = Annotated[float, AtLeast(0)] | Callable[..., Any]
@@ -185,6 +187,45 @@ def clip_weights(max_abs: float) -> optax.GradientTransformation:
         return jax.tree.map(clip, updates, params)
 
     return optax.stateless(update)
+
+
+# Those that set the parameters, rather than step from where they are, or that reshape them: the
+# weights of a schedule-free optimizer are not those parameters.
+_NOT_SCHEDULE_FREE = {
+    *("clip_weights", "keep_params_nonnegative", "cocob", "scale_by_cocob", "madgrad"),
+    *("scale_by_madgrad", "mechanize", "flatten"),
+}
+
+
+def trace_update(optimizer: optax.GradientTransformation, params: optax.Params) -> optax.OptState:
+    """Traces an optimizer's first update, with the parameters as gradient; returns its state's shapes.
+
+    Raises:
+      Exception: any that the optimizer raises, such as where it needs more than a gradient.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def first(params: optax.Params) -> optax.OptState:
+        return optimizer.update(params, optimizer.init(params), params, value=jnp.zeros([]))[1]
+
+    return jax.eval_shape(first, params)
+
+
+def check_links(text: str, opt_state: optax.OptState) -> None:
+    """Checks that a schedule-free optimizer's weights are what the rest of its spec promises.
+
+    Args:
+      text: The spec.
+      opt_state: The state of what it built.
+
+    Raises:
+      UsageError: where they are not: see also `gan.schedule_free.find_state`.
+    """
+    wrong = sorted(names_in(text) & _NOT_SCHEDULE_FREE)
+    if schedule_free.find_state(opt_state) is not None and wrong:
+        raise UsageError(
+            f"{wrong[0]} acts on parameters, and the weights of a schedule-free optimizer are others"
+        )
 
 
 class Rates(NamedTuple):
