@@ -1,5 +1,6 @@
 """Optimizers by name: those of optax, and the optimistic ones as their paper defines them."""
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
@@ -10,7 +11,7 @@ import optax
 import optax.contrib
 
 from gan import schedule_free
-from gan.argument_bounds import AtLeast, broken_bound
+from gan.argument_bounds import Above, AtLeast, broken_bound
 from gan.errors import UsageError
 from gan.registry import Registry
 from gan.schedules import StepSchedule, of_run_step
@@ -46,7 +47,20 @@ def _register_optax() -> None:
         for name, maker in inspect.getmembers(module, inspect.isfunction):
             makes = inspect.signature(maker).return_annotation
             if makes in products and name not in _LEFT_OUT and not name.startswith("_"):
+                if name.startswith("schedule_free"):  # whose weights are a quotient by b1
+                    maker = _with_bounds(maker, b1=Annotated[float, Above(0)])  # noqa: PLW2901
                 OPTIMIZERS.register(name)(maker)
+
+
+def _with_bounds(maker: Callable[..., Any], **hints: Any) -> Callable[..., Any]:
+    """Returns a maker with other annotations of some arguments."""
+
+    @functools.wraps(maker)
+    def bounded(*args: Any, **kwargs: Any) -> Any:
+        return maker(*args, **kwargs)
+
+    bounded.__annotations__ = maker.__annotations__ | hints
+    return bounded
 
 
 _register_optax()

@@ -166,7 +166,7 @@ def make_steps(
     profile_step = _next_stop(experiment, step) if profile else None
     pace, window = Pace(), MetricWindow(experiment, step)
     callbacks = CallbackCaller(experiment, workdir, step)
-    monitor = Monitor(workdir, experiment.on_nonfinite, step)
+    monitor = Monitor(experiment, workdir, step)
     writers = MetricWriters(workdir.path, config.num_steps, step, profile_step)
     with contextlib.closing(writers):
         stop.can_save = True
@@ -189,7 +189,7 @@ def make_steps(
             if last or stopping or _due(step, config.log_every_steps):
                 values = window.close(step) | {"diversity": program.diversity(state)}
                 writers.write_scalars(step, values)
-                monitor.watch_diversity(step, values["diversity"])
+                monitor.after_log(step, values)
             if config.sample_every_steps and (last or _due(step, config.sample_every_steps)):
                 picture = draw_samples(program.sampler, state, workdir.path / "samples")
                 writers.write_images(step, {"samples": picture[None]})
