@@ -47,9 +47,9 @@ def _register_optax() -> None:
         for name, maker in inspect.getmembers(module, inspect.isfunction):
             makes = inspect.signature(maker).return_annotation
             if makes in products and name not in _LEFT_OUT and not name.startswith("_"):
-                if name.startswith("schedule_free"):  # whose weights are a quotient by b1
-                    maker = _with_bounds(maker, b1=Annotated[float, Above(0)])  # noqa: PLW2901
-                OPTIMIZERS.register(name)(maker)
+                divides = name.startswith("schedule_free")  # by b1, for its weights
+                bounds = {"b1": Annotated[float, Above(0)]} if divides else {}
+                OPTIMIZERS.register(name)(_with_bounds(maker, **bounds) if bounds else maker)
 
 
 def _with_bounds(maker: Callable[..., Any], **hints: Any) -> Callable[..., Any]:

@@ -132,6 +132,12 @@ def test_what_would_hide_the_weights_is_refused(optimizer):
     assert "\n" not in str(error.value)
 
 
+def test_no_weights_can_be_found_by_dividing_by_0():
+    assert "b1 above 0" in OPTIMIZERS.bounds("schedule_free_sgd")
+    with pytest.raises(UsageError, match=r"schedule_free_sgd: b1 must be above 0, given 0\.0"):
+        OPTIMIZERS.build("schedule_free_sgd(0.1, b1=0.0)")
+
+
 def test_the_weights_of_every_other_optimizer_are_the_parameters():
     """Optax has no other function that makes weights of a state."""
     makers = [
@@ -153,11 +159,13 @@ def test_samples_averages_and_play_go_by_x(tmp_path):
     for _ in range(CONFIG.num_steps):
         state = train_step(state, data, 1).state
         player = jax.device_get(state.players.generator)
-        path.append(jax.tree.map(lambda y, z: (y - 0.1 * z) / 0.9, player.params, player.opt_state.z))
+        path.append(
+            jax.tree.map(lambda y, z: (y - 0.1 * z) / 0.9, player.params, player.opt_state.z)
+        )
     off = jax.tree.map(lambda x, y: np.abs(x - y).max(), path[-1], player.params)
     assert max(jax.tree.leaves(off)) > 1e-3  # y is not x
     mean = jax.tree.map(lambda *xs: np.mean(xs, 0), *path)
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6)  # noqa: E731
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6)
     jax.tree.map(close, state.averages["uniform"]["params"], mean)
     ema = jax.device_get(experiment.init_on_mesh().players.generator.params)
     for x in path:
@@ -203,7 +211,7 @@ def test_another_optimizer_goes_on_from_the_same_weights(before, after, how):
     state = make_train_step(old)(old.init_on_mesh(), data, 9).state
     weights = jax.device_get(weights_of(old, state)["raw"]["params"])
     moved, _ = transfer(state, old, new, how)
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # noqa: E731
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     for found in ("raw", "ema"):  # the average that starts here starts from them
         jax.tree.map(close, weights_of(new, moved)[found]["params"], weights)
     own = schedule_free.find_state(moved.players.generator.opt_state)

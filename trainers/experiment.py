@@ -125,15 +125,20 @@ class Experiment:
         )  # fmt: skip
 
     def describe(self) -> str:
-        """Describes what is trained, in a few lines and a table of parameters for each player."""
+        """Describes in a line how the players move."""
+        config = self.config
+        optimizers = [f"{role} {getattr(config, f'{role}_optimizer')}" for role in ROLES]
+        return f"dynamics {config.dynamics}, optimizers: {', '.join(optimizers)}"
+
+    def describe_networks(self) -> str:
+        """Describes the data in a line, and each network in a table of its parameters."""
         config, networks = self.config, jax.eval_shape(self.game.init, jax.random.key(0))
         shape = " x ".join(map(str, self.dataset.shape))
         devices = f"{self.mesh.size} {jax.default_backend()} device(s)"
         texts = [f"{config.dataset}, {shape}; batches of {config.batch_size} on {devices}"]
         for role in ROLES:
             table = get_parameter_overview(networks.of(role)[0], include_stats=False)
-            spec, optimizer = getattr(config, role), getattr(config, f"{role}_optimizer")
-            texts.append(f"{role}: {spec}, {optimizer}\n{table}")
+            texts.append(f"{role}: {getattr(config, role)}\n{table}")
         return "\n".join(texts)
 
 

@@ -37,6 +37,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     stop: Stop | None = None,
     start_time: float | None = None,
+    tables: bool = True,
 ) -> GANState:
     """Trains from the newest checkpoint in `workdir`, or from scratch, to `config.num_steps`.
 
@@ -51,6 +52,7 @@ def train(
       stop: Says when to stop early; None is never.
       start_time: When the program was started, by `time.monotonic`; how long that is ago is logged
         after the first step.
+      tables: Whether to log a table of each network's parameters.
 
     Returns:
       The state at the end.
@@ -69,6 +71,8 @@ def train(
         evaluator = make_run_evaluator(experiment) if config.eval_every_steps else None
         state, to_save = start(experiment, folder, init_from, on_optimizer_change)
         if trains := int(state.step) < config.num_steps:
+            if tables:
+                logging.info("%s", experiment.describe_networks())
             program, state = compile_program(experiment, state, examples, evaluator, start_time)
             folder.write_config(config)
             if to_save:

@@ -132,7 +132,9 @@ def play(
         return output._replace(metrics={}), _weights_of(output.players)
 
     _, after = jax.jit(lambda: jax.lax.scan(step, start, jnp.arange(num_steps)))()
-    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), _weights_of(start.players), after)
+    return jax.tree.map(
+        lambda a, b: jnp.concatenate([a[None], b]), _weights_of(start.players), after
+    )
 
 
 def _pair_of(optimizer: optax.GradientTransformation) -> Pair[optax.GradientTransformation]:
