@@ -13,7 +13,7 @@ from gan.registry import Registry
 
 
 class Averaging(BoundedFields, abc.ABC):
-    """An average of the generator's parameters and variables.
+    """An average of the generator's weights and variables.
 
     It is a pytree `{"params": ..., "variables": ...}` of the shapes of what it averages, and starts
     as a copy of that.
@@ -43,7 +43,7 @@ class Averaging(BoundedFields, abc.ABC):
 
 
 def _averaged(generator: PlayerState) -> Any:
-    return {"params": generator.params, "variables": generator.variables}
+    return {"params": generator.weights, "variables": generator.variables}
 
 
 AVERAGING: Registry[Averaging] = Registry("averaging", Averaging)

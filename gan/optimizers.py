@@ -1,5 +1,6 @@
 """Optimizers by name: those of optax, and the optimistic ones as their paper defines them."""
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
@@ -9,10 +10,12 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from gan.argument_bounds import AtLeast, broken_bound
+from gan import schedule_free
+from gan.argument_bounds import Above, AtLeast, broken_bound
+from gan.errors import UsageError
 from gan.registry import Registry
 from gan.schedules import StepSchedule, of_run_step
-from gan.specs import Spec, parse
+from gan.specs import Spec, names_in, parse
 
 ScalarOrSchedule: TypeAlias = float | Callable[..., Any]
 Strength: TypeAlias = Annotated[float, AtLeast(0)] | Callable[..., Any]
@@ -44,7 +47,20 @@ def _register_optax() -> None:
         for name, maker in inspect.getmembers(module, inspect.isfunction):
             makes = inspect.signature(maker).return_annotation
             if makes in products and name not in _LEFT_OUT and not name.startswith("_"):
-                OPTIMIZERS.register(name)(maker)
+                divides = name.startswith("schedule_free")  # by b1, for its weights
+                bounds = {"b1": Annotated[float, Above(0)]} if divides else {}
+                OPTIMIZERS.register(name)(_with_bounds(maker, **bounds) if bounds else maker)
+
+
+def _with_bounds(maker: Callable[..., Any], **hints: Any) -> Callable[..., Any]:
+    """Returns a maker with other annotations of some arguments."""
+
+    @functools.wraps(maker)
+    def bounded(*args: Any, **kwargs: Any) -> Any:
+        return maker(*args, **kwargs)
+
+    bounded.__annotations__ = maker.__annotations__ | hints
+    return bounded
 
 
 _register_optax()
@@ -185,6 +201,45 @@ def clip_weights(max_abs: float) -> optax.GradientTransformation:
         return jax.tree.map(clip, updates, params)
 
     return optax.stateless(update)
+
+
+# Those that set the parameters, rather than step from where they are, or that reshape them: the
+# weights of a schedule-free optimizer are not those parameters.
+_NOT_SCHEDULE_FREE = {
+    *("clip_weights", "keep_params_nonnegative", "cocob", "scale_by_cocob", "madgrad"),
+    *("scale_by_madgrad", "mechanize", "flatten"),
+}
+
+
+def trace_update(optimizer: optax.GradientTransformation, params: optax.Params) -> optax.OptState:
+    """Traces an optimizer's first update, with the parameters as gradient; returns its state's shapes.
+
+    Raises:
+      Exception: any that the optimizer raises, such as where it needs more than a gradient.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def first(params: optax.Params) -> optax.OptState:
+        return optimizer.update(params, optimizer.init(params), params, value=jnp.zeros([]))[1]
+
+    return jax.eval_shape(first, params)
+
+
+def check_links(text: str, opt_state: optax.OptState) -> None:
+    """Checks that a schedule-free optimizer's weights are what the rest of its spec promises.
+
+    Args:
+      text: The spec.
+      opt_state: The state of what it built.
+
+    Raises:
+      UsageError: where they are not: see also `gan.schedule_free.find_state`.
+    """
+    wrong = sorted(names_in(text) & _NOT_SCHEDULE_FREE)
+    if schedule_free.find_state(opt_state) is not None and wrong:
+        raise UsageError(
+            f"{wrong[0]} acts on parameters, and the weights of a schedule-free optimizer are others"
+        )
 
 
 class Rates(NamedTuple):

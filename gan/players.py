@@ -7,6 +7,8 @@ import jax
 import optax
 from flax import struct
 
+from gan import schedule_free
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -37,7 +39,7 @@ class PlayerState:
     """The state of one player.
 
     Attributes:
-      params: The parameters that its optimizer moves.
+      params: The parameters that its optimizer moves, at which gradients are taken.
       variables: Arrays that gradients do not train: batch statistics, spectral-norm vectors.
       opt_state: The state of the player's own optimizer.
     """
@@ -45,6 +47,11 @@ class PlayerState:
     params: Params
     variables: Variables
     opt_state: optax.OptState
+
+    @property
+    def weights(self) -> Params:
+        """The parameters to draw samples with: `params`, unless the optimizer says otherwise."""
+        return schedule_free.weights(self.params, self.opt_state)
 
 
 @struct.dataclass

@@ -15,10 +15,11 @@ from gan.data import DATASETS, Dataset
 from gan.data.dataset import Examples
 from gan.data.permutation import indices_at
 from gan.errors import RunError, UsageError
+from gan.losses import LOSSES
 from gan.nonfinite import ON_NONFINITE, Raise, Rollback, Skip
 from gan.state import seed_after
 from gan.trainers.experiment import build
-from gan.trainers.monitoring import Monitor, _ranges
+from gan.trainers.monitoring import Monitor, Signals, _ranges
 from gan.trainers.train import train
 from gan.trainers.train_step import make_train_step, scalars
 from gan.trainers.workdir import Workdir
@@ -214,15 +215,18 @@ def test_steps_in_words():
     assert _ranges([3, 4, 5, 9, 11, 12]) == "3-5, 9, 11-12"
 
 
+EXPERIMENT = build(dataclasses.replace(CONFIG, dataset="gaussians", log_every_steps=1))
+
+
 def test_a_collapse_is_told_once(tmp_path):
     workdir = Workdir(tmp_path, None)
-    monitor = Monitor(workdir, Raise(), 0)
+    monitor = Monitor(EXPERIMENT, workdir, 0)
     for step, diversity in enumerate([0.01, 0.05, 0.3, 0.12, 0.05, 0.02, 0.15, 0.3, 0.09]):
-        monitor.watch_diversity(step, diversity)
+        monitor.after_log(step, {"diversity": diversity})
     assert [line["step"] for line in history(tmp_path, "collapse")] == [4, 8]
     lines = ['{"step": 1, "diversity": 0.5}', '{"step": 2, "diversity": null}', '{"step": 3, "div']
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
-    Monitor(workdir, Raise(), 2).watch_diversity(9, 0.05)  # after a resume
+    Monitor(EXPERIMENT, workdir, 2).after_log(9, {"diversity": 0.05})  # after a resume
     assert history(tmp_path, "collapse")[-1]["step"] == 9
     assert re.search(r"step 4: .* 0\.05 of the data's", history(tmp_path, "collapse")[0]["message"])
 
@@ -231,5 +235,77 @@ def test_steps_that_are_made_again_count_for_nothing(tmp_path):
     """The file still has them when a run is resumed: the writer drops them at its first line."""
     lines = ['{"step": 10, "diversity": 0.5}', '{"step": 20, "diversity": 0.01}']
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
-    Monitor(Workdir(tmp_path, None), Raise(), 10).watch_diversity(20, 0.01)
+    Monitor(EXPERIMENT, Workdir(tmp_path, None), 10).after_log(20, {"diversity": 0.01})
     assert [line["step"] for line in history(tmp_path, "collapse")] == [20]
+
+
+def events(experiment, rows):
+    """The steps and names of what the logs tell, the first at step 1."""
+    signals = Signals(experiment)
+    return [
+        (step, signal.event)
+        for step, values in enumerate(rows, start=1)
+        for signal in signals.after_log(step, values)
+    ]
+
+
+AT_ZERO = {  # in closed form
+    "non_saturating": 2 * np.log(2), "minimax": 2 * np.log(2), "hinge": 2.0, "least_squares": 0.5,
+    "relativistic": np.log(2), "wasserstein": 0.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_discriminator_that_has_won_is_told_of_once_until_it_recovers(loss):
+    experiment = build(dataclasses.replace(EXPERIMENT.config, loss=loss))
+    low, close, middle, high = (share * AT_ZERO[loss] for share in (0.009, 0.011, 0.09, 0.11))
+    losses = [high, low, low, close, low, low, low, low, middle, low, low, low, high, low, low, low]
+    # The penalty is a part of the loss that is logged, and no part of what is watched.
+    rows = [
+        {"loss/discriminator": own + 5, "penalty/r1": 2.0, "penalty/r2": 3.0, "diversity": 1.0}
+        for own in losses
+    ]
+    told = [(7, "discriminator_won"), (16, "discriminator_won")]
+    assert events(experiment, rows) == (told if AT_ZERO[loss] else [])
+
+
+def test_what_is_not_there_is_passed_over():
+    """All steps of a log were skipped, or the loss was not finite."""
+    low, nothing = {"loss/discriminator": 1e-3}, {"diversity": 0.5}
+    rows = [low, low, nothing, {"loss/discriminator": None}, low]
+    assert events(EXPERIMENT, rows) == [(5, "discriminator_won")]
+    # A loss without a lower bound passes through its neighbourhood of 0 and goes on.
+    assert events(EXPERIMENT, [{"loss/discriminator": -5.0}] * 9) == []
+
+
+def test_a_generator_that_was_never_diverse_is_told_of_at_the_end():
+    def run(diversities):
+        config = dataclasses.replace(EXPERIMENT.config, num_steps=len(diversities))
+        rows = [{"diversity": diversity} for diversity in diversities]
+        return events(dataclasses.replace(EXPERIMENT, config=config), rows)
+
+    assert run([0.01, 0.02, 0.2, 0.02, 0.03]) == [(5, "never_diverse")]
+    assert run([0.01, 0.02, 0.02, 0.03]) == []  # too few logs to tell
+    assert run([0.01, 0.21, 0.15, 0.15, 0.15]) == []
+    assert run([0.01, 0.21, 0.05, 0.02, 0.02]) == [(3, "collapse")]
+
+
+def test_stop_and_resume_tell_the_same(tmp_path):
+    """A generator that stands still; the run is stopped between and after the logs."""
+    lost = dataclasses.replace(
+        EXPERIMENT.config, discriminator="mlp(64, 2)", generator_optimizer="sgd(0.0)", num_steps=400,
+        discriminator_optimizer="adam(1e-2)", dataset="digits", averaging=(), dynamics="simultaneous",
+        log_every_steps=50, checkpoint_every_steps=400,
+    )  # fmt: skip
+    train(lost, tmp_path / "whole")
+    for num_steps in (130, 150, 190, 260, 400):
+        train(dataclasses.replace(lost, num_steps=num_steps), tmp_path / "parts")
+    told = [
+        [line["step"] for line in history(tmp_path / name, "discriminator_won")]
+        for name in ("whole", "parts")
+    ]
+    assert len(told[0]) == 1
+    assert told[0] == told[1]
+    (line,) = history(tmp_path / "whole", "discriminator_won")
+    assert "regularizers such as r1" in line["message"]
+    assert line["loss"] < 0.01 * 2 * np.log(2)

@@ -88,6 +88,9 @@ def compare(
     }
     check(config, variants)
     check_writable(output)
+    firsts = [variant for (_, seed), variant in configs.items() if seed == config.seed]
+    for tables in dict.fromkeys(build(variant).describe_networks() for variant in firsts):
+        logging.info("%s", tables)  # once, and not for every run
     scores = []
     for (name, seed), variant in configs.items():
         logging.info("%s, seed %d", name, seed)
@@ -121,7 +124,7 @@ def _score(config: TrainConfig, name: str, workdir: pathlib.Path, stop: Stop | N
     if done.exists() and read_config(workdir) == config:
         return Score(**json.loads(done.read_text()))
     begin = time.monotonic()
-    state = train(config, workdir, stop=stop)
+    state = train(config, workdir, stop=stop, tables=False)
     seconds = time.monotonic() - begin
     evaluator = make_evaluator(
         build(config), PixelFeatures(), _NUM_SAMPLES, config.seed, metrics=["fid"]

@@ -1,7 +1,6 @@
 """From a config to the parts that it names: all are built and checked before any work is done."""
 
 import dataclasses
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +23,13 @@ from gan.data.description import Description, changes, describe_dataset
 from gan.data.permutation import check_indices
 from gan.data.placement import Placement, make_loader
 from gan.dynamics import Dynamics
+from gan.dynamics.dynamics import check_optimizer
 from gan.errors import UsageError, describe, nearest
 from gan.games import AdversarialGame
 from gan.metrics.metric import score_names
 from gan.models.network import Network
 from gan.nonfinite import OnNonfinite
-from gan.optimizers import Rates, rates_of
+from gan.optimizers import Rates, check_links, rates_of, trace_update
 from gan.players import ROLES, Pair, PlayerState, pairwise
 from gan.registry import OURS, REGISTRIES
 from gan.regularizers import Regularizer
@@ -146,15 +146,20 @@ class Experiment:
         )  # fmt: skip
 
     def describe(self) -> str:
-        """Describes what is trained, in a few lines and a table of parameters for each player."""
+        """Describes in a line how the players move."""
+        config = self.config
+        optimizers = [f"{role} {getattr(config, f'{role}_optimizer')}" for role in ROLES]
+        return f"dynamics {config.dynamics}, optimizers: {', '.join(optimizers)}"
+
+    def describe_networks(self) -> str:
+        """Describes the data in a line, and each network in a table of its parameters."""
         config, networks = self.config, jax.eval_shape(self.game.init, jax.random.key(0))
         shape = " x ".join(map(str, self.dataset.shape))
         devices = f"{self.mesh.size} {jax.default_backend()} device(s)"
         texts = [f"{config.dataset}, {shape}; batches of {config.batch_size} on {devices}"]
         for role in ROLES:
             table = get_parameter_overview(networks.of(role)[0], include_stats=False)
-            spec, optimizer = getattr(config, role), getattr(config, f"{role}_optimizer")
-            texts.append(f"{role}: {spec}, {optimizer}\n{table}")
+            texts.append(f"{role}: {getattr(config, role)}\n{table}")
         return "\n".join(texts)
 
 
@@ -366,21 +371,16 @@ def _check_networks(experiment: Experiment) -> None:
 
 
 def _check_optimizers(experiment: Experiment) -> None:
-    """Traces one update of each optimizer: some need more than a gradient."""
+    """Checks of each optimizer that it needs no more than a gradient, and that its weights are known."""
     networks = jax.eval_shape(experiment.game.init, jax.random.key(0))
     for role in ROLES:
-        params, _ = networks.of(role)
+        spec = getattr(experiment.config, f"{role}_optimizer")
         try:
-            jax.eval_shape(functools.partial(_first_update, experiment.optimizers.of(role)), params)
+            state = trace_update(experiment.optimizers.of(role), networks.of(role)[0])
+            check_links(spec, state)
+            check_optimizer(experiment.dynamics, state)
         except Exception as error:  # whatever an optimizer may raise
-            spec = getattr(experiment.config, f"{role}_optimizer")
             raise UsageError(f"{role}_optimizer = {spec!r}: {_first_line(error)}") from error
-
-
-def _first_update(optimizer: optax.GradientTransformation, params: Any) -> Any:
-    """Returns the first updates, with the parameters in place of a gradient."""
-    optimizer = optax.with_extra_args_support(optimizer)
-    return optimizer.update(params, optimizer.init(params), params, value=jnp.zeros([]))
 
 
 def _check_step(experiment: Experiment) -> None:
@@ -402,7 +402,7 @@ def _check_step(experiment: Experiment) -> None:
         for name, averaging in experiment.averaging.items():
             averaging.update(state.averages[name], output.players.generator, state.step)
         generator, latents = output.players.generator, jnp.zeros([batch_size, config.latent_dim])
-        experiment.game.sample(generator.params, generator.variables, latents, labels)
+        experiment.game.sample(generator.weights, generator.variables, latents, labels)
         return output.players, output.dynamics_state
 
     try:

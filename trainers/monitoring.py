@@ -1,15 +1,16 @@
-"""Watches a run: numbers that are not finite, a generator that collapses; and the callbacks."""
+"""Watches a run: numbers that are not finite, a game that one player has lost; and the callbacks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from clu import metrics as clu_metrics
 
 from gan import parts
 from gan.callbacks import CallbackInput
 from gan.errors import RunError, describe
-from gan.nonfinite import OnNonfinite
 from gan.state import GANState
 from gan.trainers.experiment import Experiment
 from gan.trainers.metric_writers import logged_lines
@@ -17,24 +18,108 @@ from gan.trainers.train_step import MetricWindow, NotFinite
 from gan.trainers.workdir import Workdir
 
 _COLLAPSED, _DIVERSE = 0.1, 0.2  # of the data's diversity
+_LEAST_LOGS = 5  # of a run that is said to be never diverse
+_WON, _RECOVERED = 0.01, 0.1  # of the discriminator's loss at logits of 0
+_WON_LOGS = 3
+
+
+class Signal(NamedTuple):
+    """What a person should know: an event's name and its message, and numbers for programs."""
+
+    event: str
+    message: str
+    details: dict[str, Any]
+
+
+class Signals:
+    """Tells from the logged values of a run, given in their order, what a person should know.
+
+    It is the same for a run that was stopped in between: what is counted are the logs at multiples of
+    `log_every_steps`, and not those of a stop.
+
+    Args:
+      experiment: The run's parts.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        config, zeros = experiment.config, jnp.zeros([experiment.config.batch_size])
+        self._num_steps, self._log_every = config.num_steps, config.log_every_steps
+        self._at_zero = float(experiment.game.losses.discriminator(zeros, zeros))
+        self._diverse, self._most_diverse, self._num_logs = False, 0.0, 0
+        self._won, self._logs_below = False, 0
+
+    def after_log(self, step: int, values: Mapping[str, float | None]) -> list[Signal]:
+        """Returns what the values of a log tell; None is a value that is not finite."""
+        counts = self._log_every > 0 and step % self._log_every == 0
+        found: list[Signal] = []
+        if (diversity := values.get("diversity")) is not None:
+            found += self._watch_diversity(step, diversity, counts)
+        if counts and values.get("loss/discriminator") is not None:
+            numbers = {name: value for name, value in values.items() if value is not None}
+            found += self._watch_discriminator(step, numbers)
+        return found
+
+    def _watch_diversity(self, step: int, diversity: float, counts: bool) -> Iterator[Signal]:
+        """Tells where the samples' diversity falls below 0.1 of the data's, once it was above 0.2.
+
+        At the start every generator draws about the same for all latents: that is no collapse, and is
+        told at the end of the run if it never changed.
+        """
+        was_diverse, details = self._diverse, {"diversity": diversity}
+        self._diverse = diversity >= _COLLAPSED and (was_diverse or diversity > _DIVERSE)
+        self._most_diverse = max(self._most_diverse, diversity)
+        self._num_logs += counts
+        if was_diverse and not self._diverse:
+            message = (
+                f"step {step}: the samples' diversity is {diversity:.2f} of the data's; "
+                f"the generator may have collapsed"
+            )
+            yield Signal("collapse", message, details)
+        never = self._num_logs >= _LEAST_LOGS and self._most_diverse <= _DIVERSE
+        if step == self._num_steps and never:
+            message = (
+                f"step {step}: the samples' diversity was never above {_DIVERSE} of the data's, and is "
+                f"{diversity:.2f}; the generator has not learnt to draw different examples: try other "
+                f"learning rates, or another loss"
+            )
+            yield Signal("never_diverse", message, details)
+
+    def _watch_discriminator(self, step: int, values: Mapping[str, float]) -> Iterator[Signal]:
+        """Tells where its loss without penalties stays below 1% of that at logits of 0, three logs long.
+
+        It is told again once the loss was above 10%. A loss that is 0 there, such as Wasserstein's,
+        says nothing of this.
+        """
+        penalties = [value for name, value in values.items() if name.startswith("penalty/")]
+        loss = values["loss/discriminator"] - sum(penalties)
+        self._logs_below = self._logs_below + 1 if abs(loss) < _WON * self._at_zero else 0
+        self._won = self._won and loss <= _RECOVERED * self._at_zero
+        if self._logs_below >= _WON_LOGS and not self._won:
+            self._won = True
+            message = (
+                f"step {step}: the discriminator has won, its loss is {loss:.2g} (it is "
+                f"{self._at_zero:.2g} where it cannot tell real from fake), and the generator learns "
+                f"little: try a smaller learning rate for it, a larger one for the generator, or "
+                f"regularizers such as r1"
+            )
+            yield Signal("discriminator_won", message, {"loss": loss})
 
 
 class Monitor:
     """Checks what comes out of the train step, and remembers what came before.
 
     Args:
-      workdir: The run's folder; its `metrics.jsonl` has the diversity of the samples so far.
-      policy: The policy for steps that are not finite.
+      experiment: The run's parts.
+      workdir: Its folder; `metrics.jsonl` in it has what was logged so far.
       step: The step from which the run goes on.
     """
 
-    def __init__(self, workdir: Workdir, policy: OnNonfinite, step: int) -> None:
-        self._workdir, self._policy = workdir, policy
+    def __init__(self, experiment: Experiment, workdir: Workdir, step: int) -> None:
+        self._workdir, self._policy = workdir, experiment.on_nonfinite
         self._skipped_in_a_row = 0
-        self._diverse = False
+        self._signals = Signals(experiment)
         for line in logged_lines(workdir.path / "metrics.jsonl", step):
-            if line.get("diversity") is not None:
-                self._collapses(line["diversity"])
+            self._signals.after_log(line["step"], line)
 
     def check_finite(self, found: NotFinite, step: int, num_steps: int) -> int:
         """Waits for a call of the train step, and records those of its steps that were not finite.
@@ -66,22 +151,10 @@ class Monitor:
             raise RunError(f"{text}; {self._newest_checkpoint()}. {why}")
         return len(steps)
 
-    def watch_diversity(self, step: int, diversity: float) -> None:
-        """Warns where the samples' diversity, once above 0.2 of the data's, falls below 0.1.
-
-        At the start every generator draws about the same for all latents: that is no collapse.
-        """
-        if self._collapses(diversity):
-            message = (
-                f"step {step}: the samples' diversity is {diversity:.2f} of the data's; "
-                f"the generator may have collapsed"
-            )
-            self._workdir.record(step, "collapse", message, diversity=diversity)
-
-    def _collapses(self, diversity: float) -> bool:
-        was_diverse = self._diverse
-        self._diverse = diversity >= _COLLAPSED and (was_diverse or diversity > _DIVERSE)
-        return was_diverse and not self._diverse
+    def after_log(self, step: int, values: Mapping[str, float]) -> None:
+        """Records what the logged values tell: see `Signals`."""
+        for event, message, details in self._signals.after_log(step, values):
+            self._workdir.record(step, event, message, **details)
 
     def _newest_checkpoint(self) -> str:
         self._workdir.checkpoints.wait()

@@ -35,12 +35,12 @@ _NUM_POINTS = 2_500  # in pictures of points, and in an evaluation (as PacGAN, 2
 def weights_of(experiment: Experiment, state: GANState) -> dict[str, Any]:
     """Returns all weights that samples can be drawn from, by name, the default first.
 
-    They are the averages, `raw`, the last iterate, and what the dynamics has besides; each is
-    `{"params": ..., "variables": ...}`.
+    They are the averages, `raw`, the last iterate (of a schedule-free optimizer its x), and what the
+    dynamics has besides; each is `{"params": ..., "variables": ...}`.
     """
     generator = state.players.generator
     extra = experiment.dynamics.extra_weights(state.dynamics_state)
-    params = {"raw": generator.params} | {name: pair.generator for name, pair in extra.items()}
+    params = {"raw": generator.weights} | {name: pair.generator for name, pair in extra.items()}
     averages = {name: state.averages[name] for name in experiment.averaging}
     return averages | {
         name: {"params": own, "variables": generator.variables} for name, own in params.items()

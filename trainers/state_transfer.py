@@ -5,14 +5,17 @@ from typing import Any, NamedTuple
 
 import jax
 
+from gan import schedule_free
 from gan.checkpoints.trees import named_leaves
 from gan.config import SETTINGS, OnResume, difference
 from gan.errors import UsageError
-from gan.players import ROLES, Pair, PlayerState
+from gan.players import ROLES, Pair, PlayerState, Role
 from gan.state import GANState
 from gan.trainers.experiment import Experiment
 
 ON_OPTIMIZER_CHANGE = ("refuse", "reset", "keep_moments")
+
+_ARGUMENTS = {("ScheduleFreeState", "b1")}  # in a state, where no other state has an argument
 
 
 def transfer(
@@ -20,7 +23,7 @@ def transfer(
 ) -> tuple[GANState, list[str]]:
     """Returns the state with which a changed experiment goes on.
 
-    Parameters, variables and averages are kept. Where a player's optimizer or the dynamics is
+    Weights, variables and averages are kept. Where a player's optimizer or the dynamics is
     another, its state starts anew (`reset`), or keeps all that has the same name and shapes on both
     sides (`keep_moments`).
 
@@ -49,10 +52,8 @@ def transfer(
     lines, players = [], state.players
     for role in ROLES:
         if f"{role}_optimizer" in changed:
-            player: PlayerState = players.of(role)
-            fresh = jax.jit(new.optimizers.of(role).init)(player.params)
-            opt_state, line = _carry_over(player.opt_state, fresh, on_optimizer_change)
-            players = players.put(role, player.replace(opt_state=opt_state))  # type: ignore[attr-defined]
+            player, line = _transfer_player(players.of(role), new, role, on_optimizer_change)
+            players = players.put(role, player)
             lines.append(f"{role}: its optimizer's state {line}")
     dynamics_state = state.dynamics_state
     if "dynamics" in changed:
@@ -61,6 +62,16 @@ def transfer(
         lines.append(f"dynamics: its state {line}")
     averages, more = _transfer_averages(state, old, new, players)
     return GANState(state.step, players, dynamics_state, averages, state.rollbacks), lines + more
+
+
+def _transfer_player(
+    player: PlayerState, new: Experiment, role: Role, on_optimizer_change: str
+) -> tuple[PlayerState, str]:
+    """Returns a player with the new optimizer's state and the old weights, and a text about it."""
+    fresh = jax.jit(new.optimizers.of(role).init)(player.weights)
+    opt_state, line = _carry_over(player.opt_state, fresh, on_optimizer_change)
+    params = schedule_free.params_at(player.weights, opt_state)
+    return PlayerState(params, player.variables, opt_state), line
 
 
 def _transfer_averages(
@@ -120,7 +131,7 @@ def _carry_over(old: Any, fresh: Any, on_optimizer_change: str) -> tuple[Any, st
     anew: list[str] = []
 
     def take(field: _Field) -> Any:
-        if not jax.tree.leaves(field.value):
+        if not jax.tree.leaves(field.value) or (field.kind, field.name) in _ARGUMENTS:
             return field.value
         fits = [
             other

@@ -37,6 +37,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     stop: Stop | None = None,
     start_time: float | None = None,
+    tables: bool = True,
 ) -> GANState:
     """Trains from the newest checkpoint in `workdir`, or from scratch, to `config.num_steps`.
 
@@ -51,6 +52,7 @@ def train(
       stop: Says when to stop early; None is never.
       start_time: When the program was started, by `time.monotonic`; how long that is ago is logged
         after the first step.
+      tables: Whether to log a table of each network's parameters.
 
     Returns:
       The state at the end.
@@ -70,6 +72,8 @@ def train(
         evaluator = make_run_evaluator(experiment) if config.eval_every_steps else None
         state, to_save = start(experiment, folder, init_from, on_optimizer_change)
         if trains := int(state.step) < config.num_steps:
+            if tables:
+                logging.info("%s", experiment.describe_networks())
             program, state = compile_program(experiment, state, examples, evaluator, start_time)
             folder.write_config(config)
             if to_save:
@@ -167,7 +171,7 @@ def make_steps(
     profile_step = _next_stop(experiment, step) if profile else None
     pace, window = Pace(), MetricWindow(experiment, step)
     callbacks = CallbackCaller(experiment, workdir, step)
-    monitor = Monitor(workdir, experiment.on_nonfinite, step)
+    monitor = Monitor(experiment, workdir, step)
     writers = MetricWriters(workdir.path, config.num_steps, step, profile_step)
     with contextlib.closing(writers):
         stop.can_save = True
@@ -190,7 +194,7 @@ def make_steps(
             if last or stopping or _due(step, config.log_every_steps):
                 values = window.close(step) | {"diversity": program.diversity(state)}
                 writers.write_scalars(step, values)
-                monitor.watch_diversity(step, values["diversity"])
+                monitor.after_log(step, values)
             if config.sample_every_steps and (last or _due(step, config.sample_every_steps)):
                 picture = draw_samples(program.sampler, state, workdir.path / "samples")
                 writers.write_images(step, {"samples": picture[None]})

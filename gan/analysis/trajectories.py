@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from gan.dynamics import DYNAMICS, Dynamics, StepOutput
-from gan.dynamics.dynamics import params_of
+from gan.dynamics.dynamics import check_optimizer
 from gan.errors import UsageError
 from gan.games import Game
 from gan.optimizers import OPTIMIZERS
@@ -66,10 +66,7 @@ def simulate(
 
     def start(scale: jax.Array) -> list[StepOutput]:
         scaled = jax.tree.map(lambda leaf: scale * leaf.astype(scale.dtype), networks)
-        players = [pairwise(_player, pair, scaled) for pair in optimizers]
-        return [
-            StepOutput(pair, rule.init(pair), {}) for rule, pair in zip(rules, players, strict=True)
-        ]
+        return [_start(rule, pair, scaled) for rule, pair in zip(rules, optimizers, strict=True)]
 
     def step(points: list[StepOutput], number: jax.Array) -> tuple[list[StepOutput], jax.Array]:
         key = stream_key(0, "step", number)
@@ -111,10 +108,12 @@ def play(
       seed: Seed of the keys that the losses are given.
 
     Returns:
-      Both players' parameters; each leaf has a new first axis of T + 1, the start and each step.
+      Both players' parameters (of a schedule-free optimizer, its weights x); each leaf has a new
+      first axis of T + 1, the start and each step.
 
     Raises:
-      UsageError: for a spec that names nothing, and for batches that are no function.
+      UsageError: for a spec that names nothing, an optimizer that the dynamics does not suit, and
+        batches that are no function.
     """
     if batches is not None and not callable(batches):
         raise UsageError("batches must be a function of the batch's number, traced by JAX")
@@ -122,8 +121,7 @@ def play(
         optimizer = OPTIMIZERS.build(optimizer)
     optimizers = optimizer if isinstance(optimizer, Pair) else _pair_of(optimizer)
     rule = DYNAMICS.build(dynamics) if isinstance(dynamics, str) else dynamics
-    players = pairwise(_player, optimizers, game.init(stream_key(seed, "init", 0)))
-    start = StepOutput(players, rule.init(players), {})
+    start = _start(rule, optimizers, game.init(stream_key(seed, "init", 0)))
 
     def step(point: StepOutput, number: jax.Array) -> tuple[StepOutput, Pair[Params]]:
         first = number * rule.num_batches
@@ -131,14 +129,26 @@ def play(
         key = stream_key(seed, "step", number)
         with counted_from(number):
             output = rule.step(game, optimizers, point.players, point.dynamics_state, drawn, key)
-        return output._replace(metrics={}), params_of(output.players)
+        return output._replace(metrics={}), _weights_of(output.players)
 
     _, after = jax.jit(lambda: jax.lax.scan(step, start, jnp.arange(num_steps)))()
-    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), params_of(players), after)
+    return jax.tree.map(
+        lambda a, b: jnp.concatenate([a[None], b]), _weights_of(start.players), after
+    )
 
 
 def _pair_of(optimizer: optax.GradientTransformation) -> Pair[optax.GradientTransformation]:
     return Pair(generator=optimizer, discriminator=optimizer)
+
+
+def _start(
+    rule: Dynamics, optimizers: Pair[optax.GradientTransformation], networks: Pair[Any]
+) -> StepOutput:
+    """Returns the point before the first step; raises UsageError for parts that do not combine."""
+    players = pairwise(_player, optimizers, networks)
+    for player in (players.generator, players.discriminator):
+        check_optimizer(rule, player.opt_state)
+    return StepOutput(players, rule.init(players), {})
 
 
 def _player(optimizer: optax.GradientTransformation, own: tuple[Any, Any]) -> PlayerState:
@@ -148,9 +158,12 @@ def _player(optimizer: optax.GradientTransformation, own: tuple[Any, Any]) -> Pl
 
 def _params(points: list[StepOutput]) -> jax.Array:
     """Stacks the parameters of all players, `[M, 2, D]`."""
-    return jnp.stack(
-        [jnp.stack([p.players.generator.params, p.players.discriminator.params]) for p in points]
-    )
+    weights = [_weights_of(point.players) for point in points]
+    return jnp.stack([jnp.stack([pair.generator, pair.discriminator]) for pair in weights])
+
+
+def _weights_of(players: Pair[PlayerState]) -> Pair[Params]:
+    return pairwise(lambda player: player.weights, players)
 
 
 def distances(path: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ class Alternating(Dynamics):
     """
 
     discriminator_steps: Annotated[int, AtLeast(1)] = 1
+    updates_in_sequence: ClassVar[bool] = True
 
     @property
     def num_batches(self) -> int:  # noqa: D102

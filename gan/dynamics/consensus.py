@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
@@ -34,6 +34,7 @@ class Consensus(Dynamics):
     """
 
     gamma: Annotated[float, AtLeast(0)] = 0.1
+    updates_in_sequence: ClassVar[bool] = True
 
     @property
     def needs_derivative(self) -> bool:  # noqa: D102

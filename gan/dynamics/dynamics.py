@@ -3,13 +3,15 @@
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
 import optax
 
+from gan import schedule_free
 from gan.argument_bounds import BoundedFields
+from gan.errors import UsageError
 from gan.games.game import Game
 from gan.players import Gradient, Pair, Params, PlayerState, pairwise, update
 from gan.registry import Registry
@@ -61,7 +63,14 @@ class LinearMap(NamedTuple):
 
 
 class Dynamics(BoundedFields, abc.ABC):
-    """A rule by which both players move once."""
+    """A rule by which both players move once.
+
+    Attributes:
+      updates_in_sequence: Whether a player's parameters change by its optimizer's updates alone, each
+        of which starts where its last one ended. A schedule-free optimizer needs that.
+    """
+
+    updates_in_sequence: ClassVar[bool] = False
 
     @property
     def num_batches(self) -> int:
@@ -120,6 +129,23 @@ class Dynamics(BoundedFields, abc.ABC):
 
 
 DYNAMICS: Registry[Dynamics] = Registry("dynamics", Dynamics)
+
+
+def check_optimizer(dynamics: Dynamics, opt_state: optax.OptState) -> None:
+    """Checks that a dynamics leaves an optimizer its own parameters, where it needs them.
+
+    Raises:
+      UsageError: for a schedule-free optimizer under a dynamics whose updates are not in sequence.
+    """
+    if dynamics.updates_in_sequence or schedule_free.find_state(opt_state) is None:
+        return
+    accepted = [
+        name for name in DYNAMICS if getattr(DYNAMICS.maker(name), "updates_in_sequence", False)
+    ]
+    raise UsageError(
+        f"a schedule-free optimizer loses its weights where parameters move otherwise than by its own "
+        f"updates, and dynamics is {type(dynamics).__name__}; accepted are {', '.join(accepted)}"
+    )
 
 
 def params_of(players: Pair[PlayerState]) -> Pair[Params]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,7 @@ class SGA(Dynamics):
 
     weight: Annotated[float, AtLeast(0)] = 1.0
     align: bool = True
+    updates_in_sequence: ClassVar[bool] = True
 
     @property
     def needs_derivative(self) -> bool:  # noqa: D102

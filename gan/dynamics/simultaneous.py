@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -24,6 +24,8 @@ from gan.players import Pair, PlayerState, pairwise, update
 @dataclass(frozen=True)
 class Simultaneous(Dynamics):
     """Both players step at once, each along its gradient at the same point."""
+
+    updates_in_sequence: ClassVar[bool] = True
 
     def step(  # noqa: D102
         self,

@@ -22,6 +22,10 @@ def test_a_table_over_variants_and_seeds_that_goes_on_where_it_stopped(tmp_path)
         assert f"| {variant} |" in first.stdout
         assert (tmp_path / "out" / "c" / variant / "seed_1" / "checkpoints" / "4").is_dir()
     assert first.stdout == again.stdout
+    assert (
+        first.stderr.count("| Name") == 2
+    )  # a table for each network, whatever the number of runs
+    assert first.stderr.count("dynamics lookahead(steps=5, alpha=0.5), optimizers: ") == 2
     assert "training from step" not in again.stderr
     with (tmp_path / "out" / "c" / "comparison.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 8
