@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gan.data import DATASETS, Dataset, Examples
-from gan.data.description import changes, data_digest, describe_dataset, from_mapping
+from gan.data.dataset import data_digest
+from gan.data.description import changes, describe_dataset, from_mapping
 from gan.metrics.vendi import Reference, diversity
 
 

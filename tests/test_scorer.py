@@ -132,6 +132,18 @@ def test_few_images_are_warned_of(monkeypatch):
     assert scorer(count=17).score(batches(images(1, 17)), {}).warnings == []
 
 
+def test_a_warning_of_the_features_is_one_of_every_result(monkeypatch):
+    network = FakeNetwork()
+    plain = network.extractor(None)
+    warned = dataclasses.replace(plain, warnings=("they are blind",))
+    monkeypatch.setattr(network, "extractor", lambda dataset: warned)
+    own = Scorer(dataset(), "noise", network, 200, 0)
+    assert own.warnings == ("they are blind",)
+    for _ in range(2):
+        assert own.score(batches(images(1, 200)), {}).warnings == ["they are blind"]
+    assert scorer().warnings == ()
+
+
 def test_few_real_images_are_refused():
     with pytest.raises(UsageError, match="noise: at least 20 real images are needed, there are 19"):
         Scorer(

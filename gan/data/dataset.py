@@ -1,5 +1,6 @@
 """Datasets, examples and batches, wherever they come from."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -96,6 +97,15 @@ def to_float(examples: jax.Array) -> jax.Array:
 def to_uint8(images: jax.Array) -> jax.Array:
     """Rounds images in [-1, 1] to the nearest uint8; clips what lies outside."""
     return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def data_digest(examples: Examples) -> str:
+    """Computes the SHA-256 of all examples and labels."""
+    total = hashlib.sha256(f"{examples.examples.shape} {examples.examples.dtype}".encode())
+    for begin in range(0, len(examples.labels), 1_000):
+        total.update(examples.examples[begin : begin + 1_000].tobytes())
+    total.update(examples.labels.tobytes())
+    return total.hexdigest()
 
 
 def check_examples(dataset: Dataset, examples: Examples) -> None:

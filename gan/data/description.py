@@ -1,7 +1,6 @@
 """What a run must know of its data where these are not at hand; it is saved with the run."""
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gan.annotations import matches
-from gan.data.dataset import Dataset, Examples, Mixture
+from gan.data.dataset import Dataset, Examples, Mixture, data_digest
 from gan.metrics import vendi
 
 _NUM_REFERENCES = 256
@@ -113,15 +112,6 @@ def changes(old: Description, new: Description) -> list[str]:
         moved = [name for name in old_counts if old_counts[name] != new_counts[name]]
         lines.append(f"other numbers of examples are in the classes {_few(moved)}")
     return lines or ["as many examples of each class, with other values or in another order"]
-
-
-def data_digest(examples: Examples) -> str:
-    """Computes the SHA-256 of all examples and labels."""
-    total = hashlib.sha256(f"{examples.examples.shape} {examples.examples.dtype}".encode())
-    for begin in range(0, len(examples.labels), 1_000):
-        total.update(examples.examples[begin : begin + 1_000].tobytes())
-    total.update(examples.labels.tobytes())
-    return total.hexdigest()
 
 
 def _as_tuple(value: Any) -> Any:

@@ -1,28 +1,29 @@
-"""A first look at a dataset: its summary in words, and a plot of some of its examples."""
+"""A first look at a dataset: its summary in words, and a picture of some of its examples."""
 
+import collections
 import pathlib
 
 import numpy as np
 
+from gan.data.class_summary import describe_classes
 from gan.data.dataset import Dataset, Examples
 from gan.errors import UsageError
 from gan.files import replacing
-
-_ROWS, _COLUMNS = 6, 8
+from gan.image_grid import grid_labels, image_grid, write_png
 
 
 def summary(dataset: Dataset, examples: Examples) -> str:
-    """Summarises a dataset in lines of text: count and shape, range of values, classes."""
+    """Summarises a dataset in lines of text: count and shape, range of values, classes, notes."""
     values, labels = examples
     counts = np.bincount(labels, minlength=dataset.num_classes)
-    class_sizes = dict.fromkeys(f"{count:,}" for count in (counts.min(), counts.max()))
     low, high, mean = values.min(), values.max(), values.mean(dtype=np.float64)
     lines = [
         f"{dataset.name}: {len(labels):,} examples of {' x '.join(map(str, dataset.shape))}",
-        f"  {values.dtype}, from {low:.4g} to {high:.4g}, mean {mean:.4g}",
-        f"  {dataset.num_classes} class(es), {' to '.join(class_sizes)} of each",
+        f"{values.dtype}, from {low:.4g} to {high:.4g}, mean {mean:.4g}",
+        *describe_classes(dataset.names, counts.tolist()),
+        *dataset.notes,
     ]
-    return "\n".join(lines)
+    return "\n  ".join(lines)
 
 
 def check_name(path: str) -> None:
@@ -32,31 +33,44 @@ def check_name(path: str) -> None:
 
 
 def preview(dataset: Dataset, examples: Examples, path: str) -> None:
-    """Draws the first images with their labels, or all points in colours by label, to a PNG.
+    """Draws images of each class in turn with its name, or points in colours by label, to a PNG.
 
     Raises:
       UsageError: for points that are not in the plane, or a file that cannot be written.
     """
+    if len(dataset.shape) == 1 and dataset.shape != (2,):
+        raise UsageError(f"--preview: points of {dataset.shape[0]} dimensions cannot be drawn")
+    try:
+        if len(dataset.shape) == 3:
+            places = _in_turn(examples.labels, max(dataset.shape[:2]))
+            names = [dataset.names[label] for label in examples.labels[places]]
+            write_png(pathlib.Path(path), image_grid(examples.examples[places], names))
+        else:
+            _scatter(examples, pathlib.Path(path))
+    except OSError as error:
+        raise UsageError(f"--preview={path} cannot be written: {error.strerror}") from error
+
+
+def _in_turn(labels: np.ndarray, size: int) -> np.ndarray:
+    """Returns the places of the first examples of the classes that there are, in turn.
+
+    Args:
+      labels: Those of all examples, `[N]`.
+      size: The larger side of an image, in pixels.
+    """
+    wanted = collections.Counter(grid_labels(np.unique(labels).tolist(), size).tolist())
+    firsts = [np.flatnonzero(labels == label)[:count] for label, count in wanted.items()]
+    turns = np.concatenate([np.arange(len(own)) for own in firsts])
+    return np.concatenate(firsts)[np.argsort(turns, kind="stable")]
+
+
+def _scatter(examples: Examples, path: pathlib.Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.1 * _COLUMNS, 1.3 * _ROWS), layout="constrained")
+    figure = Figure(figsize=(8.8, 7.8), layout="constrained")
     FigureCanvasAgg(figure)
-    values, labels = examples
-    if len(dataset.shape) == 3:
-        for i in range(min(_ROWS * _COLUMNS, len(values))):
-            axes = figure.add_subplot(_ROWS, _COLUMNS, i + 1)
-            image = values[i][..., 0] if dataset.shape[-1] == 1 else values[i]
-            axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.set_title(str(labels[i]), fontsize=9)
-            axes.axis("off")
-    elif dataset.shape == (2,):
-        axes = figure.add_subplot(aspect="equal")
-        axes.scatter(values[:, 0], values[:, 1], s=2, c=labels, cmap="tab10")
-    else:
-        raise UsageError(f"--preview: points of {dataset.shape[0]} dimensions cannot be drawn")
-    try:
-        with replacing(pathlib.Path(path)) as part:
-            figure.savefig(part, dpi=100, format="png")
-    except OSError as error:
-        raise UsageError(f"--preview={path} cannot be written: {error.strerror}") from error
+    (x, y), labels = examples.examples.T, examples.labels
+    figure.add_subplot(aspect="equal").scatter(x, y, s=2, c=labels, cmap="tab10")
+    with replacing(path) as part:
+        figure.savefig(part, dpi=100, format="png")

@@ -9,25 +9,20 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
-from flax import traverse_util
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from gan.checkpoints.trees import digest
 from gan.data.dataset import Dataset, to_float
-from gan.data.description import data_digest
 from gan.errors import UsageError
-from gan.files import cache_folder, read_arrays, write_arrays
 from gan.metrics import Need
 from gan.models import inception, inception_weights
 from gan.models.classifier import FeatureOutput
 from gan.registry import Registry
 from gan.sharding import replicated
-from gan.trainers.evaluation.classifier_training import ClassifierTraining
+from gan.trainers.evaluation.trained_classifier import trained_classifier
 
 MAX_PIXELS = 4_096
 """Examples of at most so many values are compared by pixels: the covariance has its square."""
-CLASSIFIER_TRAINING = ClassifierTraining()
 
 
 @dataclass(frozen=True)
@@ -40,12 +35,14 @@ class FeatureExtractor:
       resize: How images are brought to its size: `none`, `tf1`, `pytorch` or `clean`.
       extract: Maps examples, uint8 images `[N, H, W, C]` or points `[N, D]`, to features and class
         logits, on all devices of this process.
+      warnings: Reasons not to rely on any score in these features.
     """
 
     name: str
     digest: str
     resize: str
     extract: Callable[[np.ndarray], FeatureOutput]
+    warnings: tuple[str, ...] = ()
 
 
 class FeatureNetwork(abc.ABC):
@@ -76,7 +73,7 @@ FEATURES: Registry[FeatureNetwork] = Registry("features", FeatureNetwork)
 @FEATURES.register("classifier")
 @dataclass(frozen=True)
 class ClassifierFeatures(FeatureNetwork):
-    """A small network that is trained on the dataset's own labels, once, in about a minute."""
+    """A small network that is trained on the dataset's own labels, once, within minutes."""
 
     name = "classifier"
 
@@ -87,33 +84,16 @@ class ClassifierFeatures(FeatureNetwork):
                 f"features = 'classifier': {dataset.name} has no classes to learn; 'inception' needs "
                 f"none"
             )
-        params, accuracy = _trained_classifier(dataset)
-        logging.info(
-            "the classifier of %s recognises %.2f%% of held-out images",
-            dataset.name,
-            100 * accuracy,
-        )
-        network = CLASSIFIER_TRAINING.network(dataset.num_classes)
+        classifier = trained_classifier(dataset)
+        network = classifier.network
 
         def apply(params: Any, images: jax.Array) -> FeatureOutput:
             return network.apply({"params": params}, images)  # type: ignore[return-value]
 
-        extract = _on_all_devices(apply, params, to_float, batch_size=256)
-        return FeatureExtractor(self.name, digest(params), "none", extract)
-
-
-def _trained_classifier(dataset: Dataset) -> tuple[Any, float]:
-    """Returns the parameters and the accuracy of a dataset's classifier, cached or trained now."""
-    examples = dataset.load()
-    key = CLASSIFIER_TRAINING.cache_key(data_digest(examples), dataset.num_classes)
-    path = cache_folder("classifiers") / f"{key}.npz"
-    if (arrays := read_arrays(path)) is None:
-        logging.info("training a classifier of %s, once", dataset.name)
-        params, accuracy = CLASSIFIER_TRAINING.run(examples, dataset.num_classes)
-        arrays = traverse_util.flatten_dict(params, sep="/") | {"accuracy": np.float64(accuracy)}
-        write_arrays(path, arrays)
-    accuracy = float(arrays.pop("accuracy"))
-    return traverse_util.unflatten_dict(arrays, sep="/"), accuracy
+        extract = _on_all_devices(apply, classifier.params, to_float, batch_size=256)
+        return FeatureExtractor(
+            self.name, digest(classifier.params), "none", extract, classifier.warnings
+        )
 
 
 @FEATURES.register("inception")

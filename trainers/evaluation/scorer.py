@@ -9,8 +9,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from gan.data.dataset import Dataset, Examples
-from gan.data.description import data_digest
+from gan.data.dataset import Dataset, Examples, data_digest
 from gan.errors import UsageError
 from gan.files import cache_folder, read_arrays, write_arrays
 from gan.metrics import Need, Summary, summary
@@ -37,6 +36,7 @@ class Scorer:
 
     Attributes:
       protocol: How scores are measured.
+      warnings: Reasons not to rely on any of them, whatever the samples.
 
     Raises:
       UsageError: for a metric that is unknown or does not suit, for too few samples or real
@@ -62,6 +62,7 @@ class Scorer:
         examples = _load(dataset, spec) if provided else None  # else the mixture says all
         num_real = 0 if examples is None else len(examples.labels)
         self._dataset, self._extractor = dataset, features.extractor(dataset)
+        self.warnings = self._extractor.warnings
         self.protocol = Protocol(
             features=self._extractor.name,
             features_digest=self._extractor.digest,
@@ -92,7 +93,7 @@ class Scorer:
         checked = (self._checked(batch) for batch in samples)
         fake = _summarize(self._extractor, checked, self.protocol.num_fake)
         scores: dict[str, float] = {}
-        warnings: list[str] = []
+        warnings = list(self.warnings)
         for name, metric in self._metrics.items():
             scores |= compute(name, metric, self._real, fake)
             warnings += metric.warnings(self._real, fake)
