@@ -86,7 +86,7 @@ ELSEWHERE = {  # tested by a file with a more telling name
     "nonfinite": "monitoring", "manifest": "checkpoints",
     "trees": "checkpoints", "state": "experiment", "cli": "train_script",
     "sharding": "train_step", "dataset": "datasets", "permutation": "batches", "decoded_cache": "tfds",
-    "center_crop": "images", "preview": "prepare_script", "published_files": "prepare",
+    "resize": "image_decoding", "preview": "prepare_script", "published_files": "prepare",
     "annotations": "registry", "network": "networks", "dcgan": "networks", "mlp": "networks", "resnet": "networks",
     "r3gan": "networks", "classifier": "features", "inception_weights": "inception",
     "train": "train_script", "sampling": "train_script", "compare": "compare_script",
