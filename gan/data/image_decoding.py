@@ -112,11 +112,12 @@ def decode(file: File, target: Target) -> tuple[np.ndarray, list[str]]:
     done = []
     with _opened(file) as image:
         _check_mode(image)
+        layout = str(image.tile)  # of the file; empty once it is read
         upright = ImageOps.exif_transpose(image)
         if _is_deep(image):
             upright = _eight_bits(upright, target.bits)
             done.append(f"of {target.bits} bits to 8")
-        elif ";16" in str(image.tile):  # colour; Pillow keeps the upper half of each value
+        elif ";16" in layout:  # colour; Pillow keeps the upper half of each value
             done.append("of 16 bits in colour to their upper 8")
         if _may_be_transparent(upright) and (opaque := _opaque(upright, target.background)):
             upright = opaque

@@ -79,7 +79,7 @@ def find_pictures(root: pathlib.Path, labels: bool) -> Pictures:
     """
     found = sorted(_list_files(root), key=lambda file: file.parts)
     files = [file for file in found if not _reason(file)]
-    shared = tuple(os.path.commonprefix([file.parts[:-1] for file in files]))  # noqa: RUF071 - of tuples it is the folders
+    shared = tuple(os.path.commonprefix([file.parts[:-1] for file in files]))  # noqa: RUF071
     described = _find_description(found, shared)
     others = [file for file in found if file is not described]
     left_out = Counter(reason for file in others if (reason := _reason(file)))
