@@ -66,10 +66,9 @@ def images(
         return Target(side, depth, seen.bits, resize, behind)
 
     counts: _Counts = {"left_out": Counter(), "converted": Counter()}
+    key = _cache_key(pictures, resolution, channels, resize, behind)
     (examples, numbers), kept = decode_once(
-        root.parent
-        / f".{root.name}.decoded"
-        / _cache_key(pictures, resolution, channels, resize, behind),
+        root.parent / f".{root.name}.decoded" / key,
         lambda: _decode(root, pictures, make_target(), counts),
         lambda: counts,
     )
@@ -130,7 +129,6 @@ def _notes(root: pathlib.Path, pictures: Pictures, kept: _Counts) -> tuple[str, 
     left_out = pictures.left_out + Counter(kept["left_out"])
     clauses = []
     if num := left_out.total():
-        # What was found and not tried, and what was tried.
         total = pictures.left_out.total() + len(pictures.files)
         verb = "is" if num == 1 else "are"
         clauses.append(f"{num:,} of {total:,} files {verb} left out: {count_reasons(left_out)}")

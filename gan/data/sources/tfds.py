@@ -51,12 +51,12 @@ def tfds_dataset(
     """
     builder = make_builder(name, data_dir)
     features = builder.info.features
-    if "image" not in features or not hasattr(features["image"], "shape"):
+    kind: Any = dict(features.items()).get("image")
+    if not isinstance(getattr(kind, "shape", None), tuple):
         raise UsageError(f"{name} has no images: its records have {', '.join(features)}")
-    kind = features["image"]
-    if len(kind.shape) != 3 or kind.shape[-1] not in (1, 3) or kind.dtype != np.uint8:
+    if len(kind.shape) != 3 or kind.shape[-1] not in (1, 3) or kind.np_dtype != np.uint8:
         raise UsageError(
-            f"{name}: its images are {np.dtype(kind.dtype)} {list(kind.shape)}; uint8 images of 1 or 3 "
+            f"{name}: its images are {np.dtype(kind.np_dtype)} {list(kind.shape)}; uint8 images of 1 or 3 "
             "channels are accepted"
         )
     height, width, channels = kind.shape
