@@ -66,7 +66,7 @@ class DCGANGenerator(Generator):
 
 @DISCRIMINATORS.register("dcgan")
 class DCGANDiscriminator(Discriminator):
-    """Strided convolutions, which halve the resolution down to 4x4 pixels (7x7 for 28).
+    """Strided convolutions, which halve the resolution down to 4x4, 6x6 or 7x7 pixels.
 
     If conditional, the label is judged too, by projection (Miyato and Koyama, ICLR 2018).
 

@@ -21,7 +21,11 @@ from flax import linen as nn
 from gan.argument_bounds import check_fields
 from gan.registry import Registry
 
-_DOWNSAMPLINGS = {28: 2} | {4 * 2**count: count for count in range(1, 9)}  # by the side in pixels
+_DOWNSAMPLINGS = {  # by the side in pixels
+    28: 2,
+    **{4 * 2**count: count for count in range(1, 9)},
+    **{6 * 2**count: count for count in range(1, 8)},  # 48 is that of SNGAN for STL-10
+}
 
 
 class Network(nn.Module):
@@ -75,10 +79,11 @@ class Discriminator(Network):
 
 
 def num_downsamplings(shape: tuple[int, ...]) -> int:
-    """Returns how often an image can be halved, down to 4x4 pixels (7x7 for 28).
+    """Returns how often an image can be halved, down to 4x4 pixels (6x6 for 48 and its like, 7x7 for 28).
 
     Raises:
-      ValueError: for any shape but (H, W, C) with H = W = 28, or 8 to 1,024 and a power of two.
+      ValueError: for any shape but (H, W, C) with H = W = 28, or a power of two from 8 to 1,024, or
+        three times a power of two from 12 to 768.
     """
     if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in _DOWNSAMPLINGS:
         accepted = ", ".join(map(str, sorted(_DOWNSAMPLINGS)))

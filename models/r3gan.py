@@ -59,7 +59,7 @@ class _R3GAN(Network):
 
 @GENERATORS.register("r3gan")
 class R3GANGenerator(_R3GAN, Generator):
-    """A learned 4x4 image, its channels scaled by the latents, followed by stages.
+    """A learned image of 4x4 pixels (6x6 or 7x7 for some sizes), its channels scaled by the latents, followed by stages.
 
     If conditional, an embedding of the label is appended to the latents. The fields are those of
     both networks of R3GAN.

@@ -1,24 +1,15 @@
 """The user's own images, good and bad."""
 
-import io
 import logging
 import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from gan.data import DATASETS
-from gan.data.center_crop import center_crop
 from gan.data.decoded_cache import decode_once
 from gan.errors import UsageError
-
-
-def encoded_image(width=12, height=10, value=200, mode="RGB", suffix="PNG"):
-    content = io.BytesIO()
-    colour = value if mode == "L" else (value, 0, 0)
-    Image.new(mode, (width, height), colour).save(content, suffix)
-    return content.getvalue()
+from tests.pictures import encoded_image, write, zip_of
 
 
 @pytest.fixture
@@ -50,20 +41,35 @@ def test_a_folder_is_read_cropped_and_resized(photos):
 
 def test_folders_are_classes_when_asked(photos):
     dataset = build(photos, "labels=True")
-    assert dataset.num_classes == 2
+    assert (dataset.num_classes, dataset.class_names) == (2, ("a", "b"))
     assert dataset.load().labels.tolist() == [0, 0, 1]
-    (photos / "loose.png").write_bytes(encoded_image())
-    with pytest.raises(UsageError, match=r"every image must be in a folder; loose\.png is not"):
-        build(photos, "labels=True")
+    assert build(photos).class_names == ()
 
 
-def test_a_zip_is_the_same_as_its_folder(photos, tmp_path):
-    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
-        for path in sorted(photos.rglob("*.*")):
-            archive.write(path, path.relative_to(photos).as_posix())
-    folder, zipped = build(photos, "labels=True"), build(tmp_path / "photos.zip", "labels=True")
+def test_a_zip_is_the_same_as_its_folder(photos):
+    folder, zipped = build(photos, "labels=True"), build(zip_of(photos), "labels=True")
     np.testing.assert_array_equal(folder.load().examples, zipped.load().examples)
     np.testing.assert_array_equal(folder.load().labels, zipped.load().labels)
+
+
+def test_a_class_whose_files_are_all_broken_is_none(photos):
+    write(photos, {"a_broken/1.png": b"none", "a_broken/2.png": b"", "c/1.png": encoded_image()})
+    dataset = build(photos, "labels=True")
+    assert dataset.class_names == ("a", "b", "c")
+    assert dataset.load().labels.tolist() == [0, 0, 1, 2]
+    note = "photos: 2 of 6 files are left out: 1 empty, 1 not an image"
+    assert dataset.notes == build(photos, "labels=True").notes == (note,)
+
+
+def test_labels_with_gaps_are_numbered_anew(tmp_path):
+    files = {f"{i}.png": encoded_image(value=i) for i in (1, 2, 3)}
+    table = '{"labels": [["1.png", 10], ["2.png", 7], ["3.png", 8]]}'
+    files |= {"2.png": b"broken", "dataset.json": table}
+    dataset = build(write(tmp_path / "set", files), "labels=True")
+    assert dataset.class_names == ("8", "10")
+    assert dataset.load().labels.tolist() == [1, 0]
+    (tmp_path / "set" / "dataset.json").write_text(table.replace("8", "12"))
+    assert build(tmp_path / "set", "labels=True").class_names == ("10", "12")
 
 
 def test_grey_stays_grey(tmp_path):
@@ -73,28 +79,67 @@ def test_grey_stays_grey(tmp_path):
     assert build(tmp_path / "grey", "channels=3").load().examples.shape == (1, 8, 8, 3)
 
 
-def test_what_is_no_image_is_skipped_and_counted(photos, caplog):
-    (photos / "a" / "broken.jpg").write_text("no JPEG")
+def test_what_is_left_out_is_counted_in_a_note_each_time(photos):
     whole = encoded_image(width=200, height=200, suffix="JPEG")
-    (photos / "a" / "short.jpg").write_bytes(whole[: len(whole) // 2])
-    (photos / "a" / "notes.txt").write_text("not looked at")
+    short = whole[: len(whole) // 2]
+    write(photos, {"a/no.jpg": "no JPEG", "a/short.jpg": short, "a/n.txt": "1", "a/.x.png": ""})
+    note = "photos: 4 of 7 files are left out: 1 .txt, 1 hidden, 1 not an image, 1 truncated"
+    dataset = build(photos)
+    assert len(dataset.load().labels) == 3
+    assert dataset.notes == build(photos).notes == (note,)
+    (photos / "a" / "m.txt").write_text("counted, and nothing is decoded again for it")
+    assert build(photos).notes == (note.replace("4 of 7", "5 of 8").replace("1 .txt", "2 .txt"),)
+
+
+def test_kinds_beyond_the_commonest_are_counted_together(photos):
+    write(photos, {f"a/{i}.x{i}": "1" for i in range(9)})
+    (note,) = build(photos).notes
+    assert note.endswith(
+        "9 of 12 files are left out: 1 .x0, 1 .x1, 1 .x2, 1 .x3, 1 .x4, 1 .x5, 3 of other kinds"
+    )
+
+
+def test_it_is_decoded_once_and_again_when_a_file_changed(photos, monkeypatch, caplog):
     logger = logging.getLogger("absl")
     logger.addHandler(caplog.handler)
-    assert len(build(photos).load().labels) == 3
-    logger.removeHandler(caplog.handler)
-    assert "1 of 5 files are skipped: not an image" in caplog.text
-    assert "1 of 5 files are skipped: truncated" in caplog.text
-
-
-def test_it_is_decoded_once_and_again_when_a_file_changed(photos, monkeypatch):
+    caplog.set_level("INFO", "absl")
     first = build(photos).load().examples
+    logger.removeHandler(caplog.handler)
+    assert f"decoding 3 files of {photos}, once" in caplog.text
     monkeypatch.setattr(
         "gan.data.sources.images._decode", lambda *args: pytest.fail("decoded again")
     )
     np.testing.assert_array_equal(build(photos).load().examples, first)
-    (photos / "a" / "new.png").write_bytes(encoded_image(value=1))
-    with pytest.raises(pytest.fail.Exception, match="decoded again"):
-        build(photos).load()
+    for change in (
+        lambda: (photos / "a" / "new.png").write_bytes(encoded_image(value=1)),
+        lambda: (photos / "a" / "new.png").rename(photos / "b" / "new.png"),
+        lambda: (photos / "a" / "1.png").write_bytes(encoded_image(value=2)),
+    ):
+        change()
+        with pytest.raises(pytest.fail.Exception, match="decoded again"):
+            build(photos, "labels=True")
+
+
+@pytest.mark.parametrize("argument", ["resize='pad'", "resize='stretch'", "channels=1"])
+def test_another_argument_decodes_anew(photos, argument):
+    write(photos, {"a/wide.png": np.arange(200, dtype=np.uint8).reshape(10, 20)})
+    first, second = build(photos).load().examples, build(photos, argument).load().examples
+    assert not np.array_equal(first, second)
+    assert len(list(photos.parent.glob(".photos.decoded/*"))) == 2
+
+
+def test_without_a_resolution_all_must_be_squares_of_one_size(tmp_path):
+    root = write(tmp_path / "set", {f"{i}.png": encoded_image(6, 6, i) for i in range(3)})
+    spec = f"images({str(root)!r})"
+    write(root, {"broken.png": b"none"})
+    assert DATASETS.build(spec).shape == (6, 6, 3)
+    write(root, {"4.png": encoded_image(7, 7), "5.png": encoded_image(8, 8)})
+    words = r"0.png has 6 x 6 pixels and 4.png 7 x 7; resolution=64 makes"
+    with pytest.raises(UsageError, match=words):
+        DATASETS.build(spec)
+    write(root, {"0.png": encoded_image(6, 5)})
+    with pytest.raises(UsageError, match=r"0.png has 6 x 5 pixels and is no square; resolution=64"):
+        DATASETS.build(spec)
 
 
 def test_where_nothing_can_be_kept_it_is_decoded_all_the_same(photos, caplog):
@@ -104,12 +149,18 @@ def test_where_nothing_can_be_kept_it_is_decoded_all_the_same(photos, caplog):
     assert "the images are decoded again next time" in caplog.text
 
 
-def test_a_cache_that_is_cut_short_is_made_anew(photos):
-    first = np.array(build(photos).load().examples)
-    (cache,) = photos.parent.glob(".photos.decoded/*/examples.npy")
+@pytest.mark.parametrize("name", ["examples.npy", "labels.npy", "report.json"])
+def test_a_cache_that_is_cut_short_is_made_anew(photos, name):
+    (photos / "a" / "n.png").write_text("not an image")
+    first = build(photos)
+    examples = np.array(first.load().examples)
+    (cache,) = photos.parent.glob(f".photos.decoded/*/{name}")
     cache.write_bytes(cache.read_bytes()[:-1])
-    np.testing.assert_array_equal(build(photos).load().examples, first)
+    again = build(photos)
+    np.testing.assert_array_equal(again.load().examples, examples)
+    assert again.notes == first.notes != ()
     assert not list(photos.parent.glob(".photos.decoded/.decoding*"))
+    assert len(list(photos.parent.glob(".photos.decoded/*"))) == 1
 
 
 def test_two_that_decode_at_once_keep_one_another_s_files(photos):
@@ -118,31 +169,11 @@ def test_two_that_decode_at_once_keep_one_another_s_files(photos):
 
     def decode():
         if not folder.exists():  # the other one, in the middle of the first
-            decode_once(folder, (2, 2, 1), lambda: [(np.full([2, 2, 1], 7, np.uint8), 0)])
+            decode_once(folder, lambda: [(np.full([2, 2, 1], 7, np.uint8), 0)])
         yield np.full([2, 2, 1], 9, np.uint8), 0
 
-    examples = decode_once(folder, (2, 2, 1), decode)
-    assert examples.examples.max() == 7
+    assert decode_once(folder, decode).examples.examples.max() == 7
     assert not list(photos.parent.glob(".decoding*"))
-
-
-def test_sixteen_bits_of_grey_become_eight(tmp_path):
-    """Pillow itself would make all but the darkest white."""
-    (tmp_path / "photos").mkdir()
-    ramp = np.linspace(0, 65_535, 64).astype(np.uint16).reshape(8, 8)
-    Image.fromarray(ramp).save(tmp_path / "photos" / "ramp.png")
-    loaded = DATASETS.build(f"images({str(tmp_path / 'photos')!r}, resolution=8)").load()
-    np.testing.assert_array_equal(loaded.examples[0, :, :, 0], ramp >> 8)
-
-
-def test_center_crop_is_the_centre_and_keeps_its_mean():
-    image = np.zeros([10, 30, 1], np.uint8)
-    image[:, 10:20] = 255
-    np.testing.assert_array_equal(center_crop(image, 5), np.full([5, 5, 1], 255))
-    noise = np.random.default_rng(0).integers(0, 256, [64, 64, 3]).astype(np.uint8)
-    small = center_crop(noise, 8)
-    assert abs(small.mean() - noise.mean()) < 2
-    assert small.std() < noise.std() / 3  # antialiased: each pixel is a mean of many
 
 
 @pytest.mark.parametrize(
@@ -152,7 +183,7 @@ def test_center_crop_is_the_centre_and_keeps_its_mean():
         (lambda path: None, "neither a folder nor a .zip"),
         (
             lambda path: (path.mkdir(), (path / "1.png").write_text("none")),
-            "none of 1 images can",
+            "none of 1 images can be read: 1 not an image",
         ),
     ],
 )

@@ -86,7 +86,7 @@ ELSEWHERE = {  # tested by a file with a more telling name
     "nonfinite": "monitoring", "manifest": "checkpoints",
     "trees": "checkpoints", "state": "experiment", "cli": "train_script",
     "sharding": "train_step", "dataset": "datasets", "permutation": "batches", "decoded_cache": "tfds",
-    "experiment_checks": "experiment", "center_crop": "images", "published_files": "prepare",
+    "experiment_checks": "experiment", "resize": "image_decoding", "published_files": "prepare",
     "annotations": "registry", "network": "networks", "dcgan": "networks", "mlp": "networks", "resnet": "networks",
     "r3gan": "networks", "classifier": "features", "inception_weights": "inception",
     "train": "train_script", "compare": "compare_script",

@@ -10,7 +10,15 @@ def test_arrays(tmp_path):
     np.savez(tmp_path / "a.npz", images=images, labels=np.array([0, 1, 2, 0, 1, 2]))
     dataset = DATASETS.build(f"npz({str(tmp_path / 'a.npz')!r})")
     assert (dataset.shape, dataset.num_classes) == ((8, 8, 1), 3)
+    assert dataset.names == ("0", "1", "2")
     np.testing.assert_array_equal(dataset.load().examples[..., 0], images)
+
+
+def test_names_of_classes(tmp_path):
+    images, names = np.zeros([2, 8, 8], np.uint8), np.array(["cat", "dog", "zebra"])
+    np.savez(tmp_path / "a.npz", images=images, labels=[0, 1], class_names=names)
+    dataset = DATASETS.build(f"npz({str(tmp_path / 'a.npz')!r})")
+    assert (dataset.num_classes, dataset.class_names) == (3, ("cat", "dog", "zebra"))
 
 
 @pytest.mark.parametrize(
@@ -23,6 +31,11 @@ def test_arrays(tmp_path):
             {"images": np.zeros([3, 8, 8], np.uint8), "labels": np.zeros(2, int)},
             "3 integers from 0",
         ),
+        (
+            {"images": np.zeros([2, 8, 8], np.uint8), "labels": [0, 2], "class_names": ["a", "b"]},
+            r"class_names are <U1 \(2,\); at least 3 texts are needed",
+        ),
+        ({"images": np.zeros([2, 8, 8], np.uint8), "class_names": [1]}, "at least 1 texts"),
         ({"images": np.array([{}], object)}, "not an .npz of plain arrays"),
     ],
 )

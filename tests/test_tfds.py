@@ -88,6 +88,37 @@ def test_another_resolution(prepared):
     assert dataset.load().examples.shape == (5, 16, 16, 1)
 
 
+def test_another_way_to_resize_has_a_cache_of_its_own(prepared):
+    ways = ("resize='crop'", "resize='stretch'", "resize='pad'")
+    specs = [f"mnist('test[:5]', resolution=14, {way})" for way in ways]
+    crop, *others = (DATASETS.build(spec, data_dir=prepared[1]).load().examples for spec in specs)
+    for other in others:  # they are squares already
+        np.testing.assert_array_equal(other, crop)
+    folder = pathlib.Path(prepared[1]) / "mnist" / "3.0.1" / "decoded"
+    assert len(list(folder.glob("test%5B%3A5%5D%2C14*"))) == 3
+
+
+def test_names_of_classes(tmp_path):
+    dataset = DATASETS.build("rock_paper_scissors", data_dir=str(tmp_path))
+    assert dataset.class_names == ("rock", "paper", "scissors")
+    assert DATASETS.build("mnist", data_dir=str(tmp_path)).class_names == ()  # just numbers
+    assert DATASETS.build("celeb_a(resolution=64)", data_dir=str(tmp_path)).class_names == ()
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((8, 8, 4), "uint8"), ((8, 8, 3), "uint16")])
+def test_images_of_other_kinds_are_refused(tmp_path, monkeypatch, shape, dtype):
+    import tensorflow_datasets as tfds
+
+    image = tfds.features.Image(shape=shape, dtype=np.dtype(dtype))
+    monkeypatch.setattr(
+        tfds.core.DatasetInfo, "features", tfds.features.FeaturesDict({"image": image})
+    )
+    with pytest.raises(
+        UsageError, match=rf"mnist: its images are {dtype} \[8, 8, {shape[-1]}\]; uint8"
+    ):
+        DATASETS.build("mnist", data_dir=str(tmp_path))
+
+
 def test_a_split_that_is_not_there(prepared):
     dataset = DATASETS.build("mnist('trian')", data_dir=prepared[1])
     with pytest.raises(UsageError, match=r"no split 'trian'; known: .*train"):

@@ -1,12 +1,13 @@
 """Decoded images on disk: a dataset is decoded only once, and may be larger than memory."""
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -14,11 +15,23 @@ from absl import logging
 from gan.data.dataset import Examples
 
 
+class Decoded(NamedTuple):
+    """What is in a cache.
+
+    Attributes:
+      examples: The images and labels.
+      report: What was kept beside them; None where nothing was to be kept.
+    """
+
+    examples: Examples
+    report: Any
+
+
 def decode_once(
     folder: pathlib.Path,
-    shape: tuple[int, ...],
     decode: Callable[[], Iterable[tuple[np.ndarray, int]]],
-) -> Examples:
+    report: Callable[[], Any] | None = None,
+) -> Decoded:
     """Returns decoded examples from their cache; decodes them first if they are not there.
 
     Decoding holds one image at a time in memory; the returned images are mapped from files. The
@@ -26,24 +39,28 @@ def decode_once(
 
     Args:
       folder: Folder of this cache alone.
-      shape: Shape of an image, (H, W, C).
-      decode: Yields uint8 images with their labels, at least one.
+      decode: Yields uint8 images of one shape, `[H, W, C]`, with their labels; at least one.
+      report: Returns, after the last image, what to keep beside them as JSON.
     """
-    if (examples := _read(folder)) is not None:
-        return examples
+    reported = report is not None
+    if (known := _read(folder, reported)) is not None:
+        return known
     with _scratch_folder(folder) as scratch:
-        decoded = pathlib.Path(scratch) / folder.name
-        _write(decoded, shape, decode())
-        examples = _read(decoded)
-        assert examples is not None
-        if decoded.parent.parent == folder.parent:
-            if (others := _read(folder)) is not None:  # another process was faster, and may map it
+        path = pathlib.Path(scratch) / folder.name
+        _write(path, decode(), report)
+        decoded = _read(path, reported)
+        assert decoded is not None
+        if path.parent.parent == folder.parent:
+            if (
+                others := _read(folder, reported)
+            ) is not None:  # another was faster, and may map it
                 return others
-            logging.info("decoded %d images; they are cached in %s", len(examples.labels), folder)
+            count = len(decoded.examples.labels)
+            logging.info("decoded %d images; they are cached in %s", count, folder)
             shutil.rmtree(folder, ignore_errors=True)  # damaged, or it would have been read
             with contextlib.suppress(OSError):  # another process has just done the same
-                os.rename(decoded, folder)
-    return examples  # mapped files can be read even after they are renamed or deleted
+                os.rename(path, folder)
+    return decoded  # mapped files can be read even after they are renamed or deleted
 
 
 def _scratch_folder(folder: pathlib.Path) -> tempfile.TemporaryDirectory[str]:
@@ -58,28 +75,34 @@ def _scratch_folder(folder: pathlib.Path) -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory()
 
 
-def _read(folder: pathlib.Path) -> Examples | None:
+def _read(folder: pathlib.Path, reported: bool) -> Decoded | None:
     try:
         examples = np.load(folder / "examples.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
+        report = json.loads((folder / "report.json").read_text()) if reported else None
     except (OSError, ValueError, EOFError):
         return None
-    return Examples(examples, labels) if len(examples) == len(labels) else None
+    return Decoded(Examples(examples, labels), report) if len(examples) == len(labels) else None
 
 
 def _write(
-    folder: pathlib.Path, shape: tuple[int, ...], records: Iterable[tuple[np.ndarray, int]]
+    folder: pathlib.Path,
+    records: Iterable[tuple[np.ndarray, int]],
+    report: Callable[[], Any] | None,
 ) -> None:
     folder.mkdir()
-    labels = []
+    labels: list[int] = []
     with (folder / "examples.npy").open("wb") as file:
-        _write_header(file, (0, *shape))
         for image, label in records:
+            if not labels:
+                _write_header(file, (0, *image.shape))
             file.write(image.tobytes())
             labels.append(label)
         file.seek(0)
-        _write_header(file, (len(labels), *shape))  # as long as the first, as NumPy pads it
+        _write_header(file, (len(labels), *image.shape))  # as long as the first, as NumPy pads it
     np.save(folder / "labels.npy", np.array(labels, np.int32), allow_pickle=False)
+    if report is not None:
+        (folder / "report.json").write_text(json.dumps(report()))
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -219,6 +219,8 @@ def test_anybodys_images(cache, tmp_path):
     (tmp_path / "folder").mkdir()
     for i, image in enumerate(examples):
         Image.fromarray(image[..., 0]).save(tmp_path / "folder" / f"{i:03d}.png")
+    (tmp_path / "folder" / "._000.png").write_bytes(b"Mac OS X")  # left out, and not fatal
+    (tmp_path / "folder" / "200.png").write_bytes(b"broken")
     rows = [
         run_here("--images", tmp_path / name, "--dataset", "digits").stdout.splitlines()[1].split()
         for name in ("images.npz", "folder")

@@ -11,7 +11,6 @@ from absl import logging
 from gan.checkpoints import Checkpoints, DamageError, Manifest
 from gan.checkpoints.manifest import newest_protocol
 from gan.data import DATASETS, Dataset
-from gan.data.sources.images import read_images
 from gan.errors import RunError, UsageError
 from gan.metrics.metric import deciding_scores
 from gan.parts import load as load_parts
@@ -296,13 +295,13 @@ def _load_images(
 ) -> tuple[Iterator[np.ndarray], int]:
     """Returns batches of uint8 images `[B, H, W, C]`, and the number of all images."""
     path = pathlib.Path(images).expanduser()
-    if path.is_dir() or path.suffix == ".zip":
-        one_by_one, count = read_images(path, shape[-1])
-        return (image[None] for image in one_by_one), count
-    if path.exists() and path.suffix != ".npz":
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        spec = f"images({images!r}, channels={shape[-1]})"
+    elif path.exists() and path.suffix != ".npz":
         raise UsageError(f"--images={images}: a folder, a .zip or an .npz is accepted")
-    try:
+    else:
         spec = f"npz({images!r})" if path.suffix == ".npz" else images
+    try:
         examples = DATASETS.build(spec, data_dir=data_dir).load().examples
     except UsageError as error:
         raise UsageError(f"--images={images}: {error}") from error

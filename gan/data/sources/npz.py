@@ -12,11 +12,11 @@ from gan.errors import UsageError
 
 @DATASETS.register("npz")
 def npz(path: str) -> Dataset:
-    """Reads the arrays of an `.npz`: `images`, and `labels` where there are any.
+    """Reads the arrays of an `.npz`: `images`, and `labels` and `class_names` where there are any.
 
     Args:
       path: Path of the `.npz`. `images` is uint8, `[N, H, W]` or `[N, H, W, C]` with H = W and C =
-        1 or 3; `labels` are N integers from 0.
+        1 or 3; `labels` are N integers from 0; `class_names` are texts, one for each class.
 
     Raises:
       UsageError: for a file or arrays of any other kind.
@@ -43,11 +43,21 @@ def npz(path: str) -> Dataset:
             f"{file}: labels are {labels.dtype} {labels.shape}; {len(images)} integers from 0 are "
             f"needed, one for each image"
         )
+    num_classes = int(labels.max()) + 1
+    names = arrays.get("class_names")
+    if names is not None:
+        if names.ndim != 1 or names.dtype.kind != "U" or len(names) < num_classes:
+            raise UsageError(
+                f"{file}: class_names are {names.dtype} {names.shape}; at least {num_classes} texts are "
+                f"needed, one for each class"
+            )
+        num_classes = len(names)
     return Dataset(
         file.stem,
         shape=images.shape[1:],
-        num_classes=int(labels.max()) + 1,
+        num_classes=num_classes,
         load=lambda: Examples(images, labels.astype(np.int32)),
+        class_names=() if names is None else tuple(map(str, names)),
     )
 
 

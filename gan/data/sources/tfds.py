@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from gan.data.center_crop import Resolution, center_crop
 from gan.data.dataset import DATASETS, Dataset, Examples
 from gan.data.decoded_cache import decode_once
+from gan.data.resize import Resize, Resolution
+from gan.data.resize import resize as resize_image
 from gan.errors import UsageError, nearest
 
 _CHUNK_SIZE = 1_000  # records read at a time
@@ -27,6 +28,7 @@ def tfds_dataset(
     name: str,
     split: str = "train",
     resolution: Resolution | None = None,
+    resize: Resize = "crop",
     *,
     data_dir: str | None = None,
 ) -> Dataset:
@@ -38,8 +40,10 @@ def tfds_dataset(
     Args:
       name: TFDS name of the dataset.
       split: Split in TFDS's notation, such as `"train"` or `"train[:1000]"`.
-      resolution: Side in pixels to which images are resized after a crop to their central square;
-        required unless they are squares of one size.
+      resolution: Side in pixels to which images are resized; required unless they are squares of one
+        size.
+      resize: `"crop"` takes the central square, `"stretch"` changes the ratio of the sides, `"pad"`
+        puts the whole image on white.
       data_dir: Folder in which TFDS prepared it; by default TFDS's own.
 
     Raises:
@@ -47,21 +51,30 @@ def tfds_dataset(
     """
     builder = make_builder(name, data_dir)
     features = builder.info.features
-    if "image" not in features or not hasattr(features["image"], "shape"):
+    kind: Any = dict(features.items()).get("image")
+    if not isinstance(getattr(kind, "shape", None), tuple):
         raise UsageError(f"{name} has no images: its records have {', '.join(features)}")
-    height, width, channels = features["image"].shape
+    if len(kind.shape) != 3 or kind.shape[-1] not in (1, 3) or kind.np_dtype != np.uint8:
+        raise UsageError(
+            f"{name}: its images are {np.dtype(kind.np_dtype)} {list(kind.shape)}; uint8 images of 1 or 3 "
+            "channels are accepted"
+        )
+    height, width, channels = kind.shape
     if resolution is not None:
         height = width = resolution
     if height is None or height != width:
         shape = " x ".join("any" if side is None else str(side) for side in (height, width))
         raise UsageError(f"{name}: its images are {shape}, not square; resolution=64 makes them so")
     label = dict(features.items()).get("label")
+    num_classes = getattr(label, "num_classes", None) or 1
+    names = tuple(getattr(label, "names", ())) if num_classes > 1 else ()
     return Dataset(
         name,
         shape=(height, width, channels),
-        num_classes=getattr(label, "num_classes", None) or 1,
-        load=lambda: _load(builder, split, resolution, (height, width, channels)),
+        num_classes=num_classes,
+        load=lambda: _load(builder, split, resolution, resize),
         tfds_name=name,
+        class_names=() if names == tuple(map(str, range(num_classes))) else names,
     )
 
 
@@ -82,9 +95,13 @@ def find_dataset(name: str) -> Callable[..., Dataset]:
 
 def _maker(name: str) -> Callable[..., Dataset]:
     def dataset(
-        split: str = "train", resolution: Resolution | None = None, *, data_dir: str | None = None
+        split: str = "train",
+        resolution: Resolution | None = None,
+        resize: Resize = "crop",
+        *,
+        data_dir: str | None = None,
     ) -> Dataset:
-        return tfds_dataset(name, split, resolution, data_dir=data_dir)
+        return tfds_dataset(name, split, resolution, resize, data_dir=data_dir)
 
     return dataset
 
@@ -182,9 +199,7 @@ def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def _load(
-    builder: Any, split: str, resolution: int | None, shape: tuple[int, int, int]
-) -> Examples:
+def _load(builder: Any, split: str, resolution: int | None, resize: Resize) -> Examples:
     """Reads all records of a split, from files or the cache; downloads nothing."""
     if not builder.info.splits:
         name, data_dir = builder.info.full_name.rpartition("/")[0], builder._data_dir_root
@@ -193,15 +208,20 @@ def _load(
             f"python scripts/prepare_data.py --dataset {name} --data_dir {data_dir}"
         )
     key = split if resolution is None else f"{split},{resolution}"
+    if resolution is not None and resize != "crop":
+        key += f",{resize}"
     folder = pathlib.Path(builder.data_dir) / "decoded" / urllib.parse.quote(key, safe="")
-    return decode_once(folder, shape, lambda: _decode(builder, split, resolution))
+    return decode_once(folder, lambda: _decode(builder, split, resolution, resize)).examples
 
 
-def _decode(builder: Any, split: str, resolution: int | None) -> Iterator[tuple[np.ndarray, int]]:
+def _decode(
+    builder: Any, split: str, resolution: int | None, resize: Resize
+) -> Iterator[tuple[np.ndarray, int]]:
     read = _read_array_record if _is_array_record(builder) else _read_tfrecord
     label = None
     for image, label in read(builder, split):
-        yield (image if resolution is None else center_crop(image, resolution)), label  # [H, W, C]
+        square = image if resolution is None else resize_image(image, resolution, resize)
+        yield square, label  # [H, W, C]
     if label is None:
         raise UsageError(f"dataset {builder.name}: split {split!r} is empty")
 
