@@ -1,7 +1,7 @@
 """From a config to the parts that it names: all are built and checked before any work is done."""
 
 import dataclasses
-import math
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,25 +18,32 @@ from gan.averaging import Averaging
 from gan.callbacks import Callback
 from gan.checkpoints.retention import Retention
 from gan.config import SETTINGS, TrainConfig, describe_keys
-from gan.data import Batch, Dataset, Examples, Loader, check_examples
+from gan.data import Dataset, Examples, Loader, check_examples, load_with_notes
+from gan.data.class_summary import describe_classes
 from gan.data.description import Description, changes, describe_dataset
 from gan.data.permutation import check_indices
 from gan.data.placement import Placement, make_loader
 from gan.dynamics import Dynamics
-from gan.dynamics.dynamics import check_optimizer
-from gan.errors import UsageError, describe, nearest
+from gan.errors import UsageError
 from gan.games import AdversarialGame
-from gan.metrics.metric import score_names
 from gan.models.network import Network
 from gan.nonfinite import OnNonfinite
-from gan.optimizers import Rates, check_links, rates_of, trace_update
+from gan.optimizers import Rates, rates_of
 from gan.players import ROLES, Pair, PlayerState, pairwise
 from gan.registry import OURS, REGISTRIES
-from gan.regularizers import Regularizer
 from gan.sharding import replicated
-from gan.specs import names_in, parse
+from gan.specs import parse
 from gan.state import GANState, stream_key
 from gan.trainers.evaluation.features import FeatureNetwork
+from gan.trainers.experiment_checks import (
+    check_batch_size,
+    check_names_of_penalties,
+    check_networks,
+    check_optimizers,
+    check_retention,
+    check_step,
+    parts_of_others,
+)
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ class Experiment:
             for batches of this size.
         """
         try:
-            examples = self.dataset.load()
+            examples = load_with_notes(self.dataset)
             check_examples(self.dataset, examples)
         except Exception as error:
             if (where := parts.reason(error)) is None or isinstance(error, UsageError):
@@ -157,6 +164,8 @@ class Experiment:
         shape = " x ".join(map(str, self.dataset.shape))
         devices = f"{self.mesh.size} {jax.default_backend()} device(s)"
         texts = [f"{config.dataset}, {shape}; batches of {config.batch_size} on {devices}"]
+        if self.data is not None:
+            texts += describe_classes(self.data.class_names, self.data.class_counts)
         for role in ROLES:
             table = get_parameter_overview(networks.of(role)[0], include_stats=False)
             texts.append(f"{role}: {getattr(config, role)}\n{table}")
@@ -178,22 +187,24 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
         return _build_parts(config, key, **context)
 
     mesh = part("mesh")
-    _check_batch_size(config, mesh)
+    check_batch_size(config, mesh)
     optimizers = Pair(
         generator=part("generator_optimizer"), discriminator=part("discriminator_optimizer")
     )
     loss, regularizers, dynamics = part("loss"), part("regularizers"), part("dynamics")
     averaging = _named_averaging(config, part("averaging"))
     on_nonfinite, retention = part("on_nonfinite"), part("keep_checkpoints")
-    _check_retention(config, retention)
-    _check_names_of_penalties(config, regularizers)
-    data_placement = part("data_placement")
+    check_names_of_penalties(config, regularizers)
+    data_placement, features = part("data_placement"), part("eval_features")
+    augmentation, callbacks = part("augmentation"), part("callbacks")
 
     def read_dataset() -> Dataset:
         return part("dataset", data_dir=config.data_dir)
 
-    dataset = data.dataset(lambda: _read_same(data, read_dataset())) if data else read_dataset()
-    augmentation = part("augmentation")
+    if data is None:
+        dataset = read_dataset()
+    else:
+        dataset = data.dataset(functools.cache(lambda: _read_same(data, read_dataset())))
     if augmentation and len(dataset.shape) != 3:
         raise UsageError(
             f"augmentation = {config.augmentation}: of images, and dataset is {config.dataset!r}"
@@ -213,19 +224,20 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
     )
     experiment = Experiment(
         config, dataset, data_placement, augmentation, game, optimizers, dynamics, averaging, mesh,
-        on_nonfinite, retention, part("eval_features"), part("callbacks"),
+        on_nonfinite, retention, features, callbacks,
         parts.digests_of(config.parts), data,
     )  # fmt: skip
-    _check_networks(experiment)
-    _check_optimizers(experiment)
-    if dynamics.needs_derivative or _parts_of_others(config):
-        _check_step(experiment)
+    check_retention(experiment)
+    check_networks(experiment)
+    check_optimizers(experiment)
+    if dynamics.needs_derivative or parts_of_others(config):
+        check_step(experiment)
     return experiment
 
 
 def _read_same(saved: Description, dataset: Dataset) -> Examples:
     """Reads a saved run's data; raises UsageError where they are not those that it was trained on."""
-    examples = dataset.load()
+    examples = load_with_notes(dataset)
     if lines := changes(saved, describe_dataset(dataset, examples)):
         raise UsageError(
             f"dataset {dataset.name}: these are not the data that the run was trained on: "
@@ -265,20 +277,7 @@ def list_keys_and_parts() -> str:
 
 def undeclared_parts(config: TrainConfig) -> list[str]:
     """Names the parts that a saved run could not find again: they are from no file in its `parts`."""
-    return parts.undeclared(config.parts, _parts_of_others(config))
-
-
-def _parts_of_others(config: TrainConfig) -> list[tuple[str, str]]:
-    """Returns kind and name of each part of a config that is not from this package."""
-    found = []
-    for key, setting in SETTINGS.items():
-        if setting.part is None:
-            continue
-        registry, specs = REGISTRIES[setting.part], getattr(config, key)
-        for spec in (specs,) if isinstance(specs, str) else specs:
-            names = sorted(names_in(spec))
-            found += [(setting.part, name) for name in names if registry.origin(name) != OURS]
-    return found
+    return parts.undeclared(config.parts, parts_of_others(config))
 
 
 def _build_parts(config: TrainConfig, key: str, **context: Any) -> Any:
@@ -305,138 +304,3 @@ def _named_averaging(config: TrainConfig, averaging: tuple[Averaging, ...]) -> d
         name if names.count(name) == 1 else text.strip(): average
         for name, text, average in zip(names, config.averaging, averaging, strict=True)
     }
-
-
-def _check_batch_size(config: TrainConfig, mesh: Mesh) -> None:
-    if rest := config.batch_size % mesh.size:
-        below = config.batch_size - rest
-        near = " or ".join(str(size) for size in (below, below + mesh.size) if size)
-        raise UsageError(
-            f"batch_size = {config.batch_size} does not divide by the {mesh.size} devices of "
-            f"mesh = {config.mesh!r}; {near} would"
-        )
-
-
-def _check_names_of_penalties(config: TrainConfig, penalties: tuple[Regularizer, ...]) -> None:
-    """Checks that no two penalties have one name: one of them would be left out of the sum."""
-    names = [penalty.name for penalty in penalties]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"regularizers = {config.regularizers}: two are named {name!r}")
-
-
-def _check_retention(config: TrainConfig, rules: tuple[Retention, ...]) -> None:
-    """Checks that the metrics by which checkpoints are kept will be there."""
-    known = {"diversity", "images_per_second", "logits/real", "logits/fake"}
-    known |= {f"{kind}/{role}" for kind in ("loss", "grad_norm", "update_norm") for role in ROLES}
-    known |= {f"penalty/{parse(spec)[0].name}" for spec in config.regularizers}
-    for metric in {metric for rule in rules for metric in rule.needed_metrics}:
-        if metric.startswith("eval/"):
-            if metric not in (scores := {f"eval/{name}" for name in score_names()}):
-                hint = nearest(metric, scores) or f"; known: {', '.join(sorted(scores))}"
-                raise UsageError(
-                    f"keep_checkpoints = {config.keep_checkpoints}: no score {metric!r} is "
-                    f"measured{hint}"
-                )
-            every = config.eval_every_steps
-            if not every:
-                raise UsageError(
-                    f"keep_checkpoints = {config.keep_checkpoints}: {metric} is measured only "
-                    f"where eval_every_steps is not 0"
-                )
-            together = math.lcm(every, config.checkpoint_every_steps)
-            if every <= config.num_steps < together and config.num_steps % every:
-                raise UsageError(
-                    f"keep_checkpoints = {config.keep_checkpoints}: no checkpoint is saved at a step "
-                    f"that is scored (eval_every_steps = {every}, checkpoint_every_steps = "
-                    f"{config.checkpoint_every_steps})"
-                )
-        elif metric not in known:
-            hint = nearest(metric, known) or f"; known: eval/..., {', '.join(sorted(known))}"
-            raise UsageError(
-                f"keep_checkpoints = {config.keep_checkpoints}: no metric {metric!r} is logged{hint}"
-            )
-
-
-def _check_networks(experiment: Experiment) -> None:
-    """Traces the initialisation of someone's own networks."""
-    if not _parts_of_others(experiment.config):
-        return
-    try:
-        jax.eval_shape(experiment.game.init, jax.random.key(0))
-    except Exception as error:  # whatever a network may raise
-        raise UsageError(
-            f"the networks cannot be initialised: {parts.reason(error) or describe(error)}"
-        ) from error
-
-
-def _check_optimizers(experiment: Experiment) -> None:
-    """Checks of each optimizer that it needs no more than a gradient, and that its weights are known."""
-    networks = jax.eval_shape(experiment.game.init, jax.random.key(0))
-    for role in ROLES:
-        spec = getattr(experiment.config, f"{role}_optimizer")
-        try:
-            state = trace_update(experiment.optimizers.of(role), networks.of(role)[0])
-            check_links(spec, state)
-            check_optimizer(experiment.dynamics, state)
-        except Exception as error:  # whatever an optimizer may raise
-            raise UsageError(f"{role}_optimizer = {spec!r}: {_first_line(error)}") from error
-
-
-def _check_step(experiment: Experiment) -> None:
-    """Traces one step and one drawing of samples: a fault in someone's part shows before any work."""
-    config, batch_size = experiment.config, experiment.config.batch_size
-    images = jnp.zeros([batch_size, *experiment.dataset.shape])
-    labels, update = jnp.zeros([batch_size], jnp.int32), jnp.zeros([], jnp.int32)
-    key = jax.random.key(0)
-
-    def step(state: GANState) -> Any:
-        examples = images
-        for augment in experiment.augmentation:
-            examples = augment(examples, key)
-        batch = Batch(examples=examples, labels=labels, update=update)
-        output = experiment.dynamics.step(
-            experiment.game, experiment.optimizers, state.players, state.dynamics_state,
-            [batch] * experiment.dynamics.num_batches, key,
-        )  # fmt: skip
-        for name, averaging in experiment.averaging.items():
-            averaging.update(state.averages[name], output.players.generator, state.step)
-        generator, latents = output.players.generator, jnp.zeros([batch_size, config.latent_dim])
-        experiment.game.sample(generator.weights, generator.variables, latents, labels)
-        return output.players, output.dynamics_state
-
-    try:
-        before = jax.eval_shape(experiment.init)
-        after = jax.eval_shape(step, before)
-        _check_same_tree("players", before.players, after[0])
-        _check_same_tree("dynamics_state", before.dynamics_state, after[1])
-    except Exception as error:  # whatever JAX, or someone's part, may raise
-        if (where := parts.reason(error)) is not None:
-            raise UsageError(f"no step can be made with these parts: {where}") from error
-        if not experiment.dynamics.needs_derivative:
-            raise UsageError(f"no step can be made with these parts: {describe(error)}") from error
-        raise UsageError(
-            f"dynamics = {config.dynamics!r} needs the derivative of the vector field, and cannot "
-            f"take it of loss = {config.loss!r} with these networks: {_first_line(error)}"
-        ) from error
-
-
-def _check_same_tree(name: str, before: Any, after: Any) -> None:
-    """Raises UsageError where a step returns a state of another structure, or other shapes or types."""
-    shapes = [
-        {
-            jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}"
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        }
-        for tree in (before, after)
-    ]
-    for place in [*shapes[0], *shapes[1]]:
-        old, new = (own.get(place, "nothing") for own in shapes)
-        if old != new:
-            raise UsageError(
-                f"a step must keep the shape of {name}{place}, {old}, and returns {new}"
-            )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -74,6 +74,8 @@ def train(
         if trains := int(state.step) < config.num_steps:
             if tables:
                 logging.info("%s", experiment.describe_networks())
+            for warning in evaluator.scorer.warnings if evaluator else ():
+                folder.record(int(state.step), "features", warning)
             program, state = compile_program(experiment, state, examples, evaluator, start_time)
             folder.write_config(config)
             if to_save:

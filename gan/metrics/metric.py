@@ -2,7 +2,7 @@
 
 import abc
 import enum
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -117,9 +117,9 @@ def deciding_scores() -> list[Score]:
     return [metric.scores[0] for metric in _all_metrics().values()]
 
 
-def score_names() -> set[str]:
-    """Returns the name of every score that some metric has."""
-    return {score.name for metric in _all_metrics().values() for score in metric.scores}
+def score_names(metrics: Mapping[str, Metric]) -> set[str]:
+    """Returns the names of all scores of some metrics."""
+    return {score.name for metric in metrics.values() for score in metric.scores}
 
 
 def find_score(name: str) -> Score | None:

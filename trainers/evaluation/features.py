@@ -67,6 +67,12 @@ class FeatureNetwork(abc.ABC):
         """
 
 
+def inputs_of(features: FeatureNetwork, dataset: Dataset) -> frozenset[Need]:
+    """Returns which inputs of metrics there are for a dataset in some features."""
+    provided = features.provides(dataset)
+    return provided if dataset.mixture is None else provided | {Need.MIXTURE}
+
+
 FEATURES: Registry[FeatureNetwork] = Registry("features", FeatureNetwork)
 
 

@@ -12,10 +12,10 @@ from tqdm import tqdm
 from gan.data.dataset import Dataset, Examples, data_digest
 from gan.errors import UsageError
 from gan.files import cache_folder, read_arrays, write_arrays
-from gan.metrics import Need, Summary, summary
+from gan.metrics import Summary, summary
 from gan.metrics.metric import choose_metrics, compute
 from gan.metrics.summary import Moments, Summarizer
-from gan.trainers.evaluation.features import FeatureExtractor, FeatureNetwork
+from gan.trainers.evaluation.features import FeatureExtractor, FeatureNetwork, inputs_of
 from gan.trainers.evaluation.results import Protocol, Result
 
 _MIN_EXAMPLES = 20
@@ -54,7 +54,7 @@ class Scorer:
         classes: str = "none",
     ):
         provided = features.provides(dataset)
-        inputs = provided if dataset.mixture is None else provided | {Need.MIXTURE}
+        inputs = inputs_of(features, dataset)
         source = f"{spec} with features = {features.name!r}"
         self._metrics = choose_metrics(metrics, inputs, source)
         if num_fake < _MIN_EXAMPLES:

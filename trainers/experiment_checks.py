@@ -1,0 +1,175 @@
+"""Checks that the parts of a run fit together, before any work is done."""
+
+import math
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from gan import parts
+from gan.config import SETTINGS, TrainConfig
+from gan.data import Batch
+from gan.dynamics.dynamics import check_optimizer
+from gan.errors import UsageError, describe, nearest
+from gan.metrics.metric import choose_metrics, score_names
+from gan.optimizers import check_links, trace_update
+from gan.players import ROLES
+from gan.registry import OURS, REGISTRIES
+from gan.regularizers import Regularizer
+from gan.specs import names_in, parse
+from gan.state import GANState
+from gan.trainers.evaluation.features import inputs_of
+
+Experiment: TypeAlias = Any  # that of `gan.trainers.experiment`, which imports this module
+
+
+def parts_of_others(config: TrainConfig) -> list[tuple[str, str]]:
+    """Returns kind and name of each part of a config that is not from this package."""
+    found = []
+    for key, setting in SETTINGS.items():
+        if setting.part is None:
+            continue
+        registry, specs = REGISTRIES[setting.part], getattr(config, key)
+        for spec in (specs,) if isinstance(specs, str) else specs:
+            names = sorted(names_in(spec))
+            found += [(setting.part, name) for name in names if registry.origin(name) != OURS]
+    return found
+
+
+def check_batch_size(config: TrainConfig, mesh: Mesh) -> None:
+    """Checks that each device gets as many examples of a batch as the others."""
+    if rest := config.batch_size % mesh.size:
+        below = config.batch_size - rest
+        near = " or ".join(str(size) for size in (below, below + mesh.size) if size)
+        raise UsageError(
+            f"batch_size = {config.batch_size} does not divide by the {mesh.size} devices of "
+            f"mesh = {config.mesh!r}; {near} would"
+        )
+
+
+def check_names_of_penalties(config: TrainConfig, penalties: tuple[Regularizer, ...]) -> None:
+    """Checks that no two penalties have one name: one of them would be left out of the sum."""
+    names = [penalty.name for penalty in penalties]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"regularizers = {config.regularizers}: two are named {name!r}")
+
+
+def check_retention(experiment: Experiment) -> None:
+    """Checks that the metrics by which checkpoints are kept will be there."""
+    config, rules = experiment.config, experiment.retention
+    known = {"diversity", "images_per_second", "logits/real", "logits/fake"}
+    known |= {f"{kind}/{role}" for kind in ("loss", "grad_norm", "update_norm") for role in ROLES}
+    known |= {f"penalty/{parse(spec)[0].name}" for spec in config.regularizers}
+    for metric in {metric for rule in rules for metric in rule.needed_metrics}:
+        if metric.startswith("eval/"):
+            suitable = choose_metrics(None, inputs_of(experiment.features, experiment.dataset), "")
+            if metric not in (scores := {f"eval/{name}" for name in score_names(suitable)}):
+                hint = nearest(metric, scores) or f"; known: {', '.join(sorted(scores))}"
+                raise UsageError(
+                    f"keep_checkpoints = {config.keep_checkpoints}: no score {metric!r} is measured "
+                    f"of dataset = {config.dataset!r}{hint}"
+                )
+            every = config.eval_every_steps
+            if not every:
+                raise UsageError(
+                    f"keep_checkpoints = {config.keep_checkpoints}: {metric} is measured only "
+                    f"where eval_every_steps is not 0"
+                )
+            together = math.lcm(every, config.checkpoint_every_steps)
+            if every <= config.num_steps < together and config.num_steps % every:
+                raise UsageError(
+                    f"keep_checkpoints = {config.keep_checkpoints}: no checkpoint is saved at a step "
+                    f"that is scored (eval_every_steps = {every}, checkpoint_every_steps = "
+                    f"{config.checkpoint_every_steps})"
+                )
+        elif metric not in known:
+            hint = nearest(metric, known) or f"; known: eval/..., {', '.join(sorted(known))}"
+            raise UsageError(
+                f"keep_checkpoints = {config.keep_checkpoints}: no metric {metric!r} is logged{hint}"
+            )
+
+
+def check_networks(experiment: Experiment) -> None:
+    """Traces the initialisation of someone's own networks."""
+    if not parts_of_others(experiment.config):
+        return
+    try:
+        jax.eval_shape(experiment.game.init, jax.random.key(0))
+    except Exception as error:  # whatever a network may raise
+        raise UsageError(
+            f"the networks cannot be initialised: {parts.reason(error) or describe(error)}"
+        ) from error
+
+
+def check_optimizers(experiment: Experiment) -> None:
+    """Checks of each optimizer that it needs no more than a gradient, and that its weights are known."""
+    networks = jax.eval_shape(experiment.game.init, jax.random.key(0))
+    for role in ROLES:
+        spec = getattr(experiment.config, f"{role}_optimizer")
+        try:
+            state = trace_update(experiment.optimizers.of(role), networks.of(role)[0])
+            check_links(spec, state)
+            check_optimizer(experiment.dynamics, state)
+        except Exception as error:  # whatever an optimizer may raise
+            raise UsageError(f"{role}_optimizer = {spec!r}: {_first_line(error)}") from error
+
+
+def check_step(experiment: Experiment) -> None:
+    """Traces one step and one drawing of samples: a fault in someone's part shows before any work."""
+    config, batch_size = experiment.config, experiment.config.batch_size
+    images = jnp.zeros([batch_size, *experiment.dataset.shape])
+    labels, update = jnp.zeros([batch_size], jnp.int32), jnp.zeros([], jnp.int32)
+    key = jax.random.key(0)
+
+    def step(state: GANState) -> Any:
+        examples = images
+        for augment in experiment.augmentation:
+            examples = augment(examples, key)
+        batch = Batch(examples=examples, labels=labels, update=update)
+        output = experiment.dynamics.step(
+            experiment.game, experiment.optimizers, state.players, state.dynamics_state,
+            [batch] * experiment.dynamics.num_batches, key,
+        )  # fmt: skip
+        for name, averaging in experiment.averaging.items():
+            averaging.update(state.averages[name], output.players.generator, state.step)
+        generator, latents = output.players.generator, jnp.zeros([batch_size, config.latent_dim])
+        experiment.game.sample(generator.weights, generator.variables, latents, labels)
+        return output.players, output.dynamics_state
+
+    try:
+        before = jax.eval_shape(experiment.init)
+        after = jax.eval_shape(step, before)
+        _check_same_tree("players", before.players, after[0])
+        _check_same_tree("dynamics_state", before.dynamics_state, after[1])
+    except Exception as error:  # whatever JAX, or someone's part, may raise
+        if (where := parts.reason(error)) is not None:
+            raise UsageError(f"no step can be made with these parts: {where}") from error
+        if not experiment.dynamics.needs_derivative:
+            raise UsageError(f"no step can be made with these parts: {describe(error)}") from error
+        raise UsageError(
+            f"dynamics = {config.dynamics!r} needs the derivative of the vector field, and cannot "
+            f"take it of loss = {config.loss!r} with these networks: {_first_line(error)}"
+        ) from error
+
+
+def _check_same_tree(name: str, before: Any, after: Any) -> None:
+    """Raises UsageError where a step returns a state of another structure, or other shapes or types."""
+    shapes = [
+        {
+            jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}"
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
+        for tree in (before, after)
+    ]
+    for place in [*shapes[0], *shapes[1]]:
+        old, new = (own.get(place, "nothing") for own in shapes)
+        if old != new:
+            raise UsageError(
+                f"a step must keep the shape of {name}{place}, {old}, and returns {new}"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
