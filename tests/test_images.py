@@ -70,6 +70,9 @@ def test_labels_with_gaps_are_numbered_anew(tmp_path):
     assert dataset.load().labels.tolist() == [1, 0]
     (tmp_path / "set" / "dataset.json").write_text(table.replace("8", "12"))
     assert build(tmp_path / "set", "labels=True").class_names == ("10", "12")
+    (tmp_path / "set" / "dataset.json").write_text(table.replace("10", "1"))
+    other = build(tmp_path / "set", "labels=True")
+    assert (other.class_names, other.load().labels.tolist()) == (("1", "8"), [0, 1])
 
 
 def test_grey_stays_grey(tmp_path):
