@@ -176,6 +176,17 @@ def test_what_cannot_be_decoded_is_counted(tmp_path):
         assert words in note
 
 
+def test_pillow_s_limit_of_pixels(tmp_path, monkeypatch):
+    """It warns above its limit, for each file, and refuses from twice as many."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    files = {"1.png": encoded_image(8, 8), "2.png": encoded_image(16, 16)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        images, notes = load(tmp_path, files, "resolution=8")
+    assert len(images) == 1
+    assert notes == ["1 of 2 files is left out: 1 too large"]
+
+
 def test_colour_of_sixteen_bits_is_told(tmp_path):
     """Pillow keeps the upper bits only; it cannot write such a file, hence the bytes."""
     import struct

@@ -140,8 +140,8 @@ def _notes(root: pathlib.Path, pictures: Pictures, kept: _Counts) -> tuple[str, 
 
 
 def _cache_key(pictures: Pictures, *arguments: object) -> str:
-    """Hashes the arguments, the classes, and the name, class, size and time of every file."""
-    total = hashlib.sha256(repr((_VERSION, arguments, pictures.classes)).encode())
+    """Hashes the arguments, and the name, the number of the class, the size and time of every file."""
+    total = hashlib.sha256(repr((_VERSION, arguments)).encode())
     for file, label in zip(pictures.files, pictures.labels, strict=True):
         line = f"{file.name} {label} {file.stamp}\n"
         total.update(line.encode(errors="surrogatepass"))
