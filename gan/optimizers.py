@@ -41,18 +41,25 @@ _LEFT_OUT = {
 }
 
 
+_SCHEDULE_FREE: dict[str, Any] = {
+    "b1": Annotated[float, Above(0)],  # its weights are those of a division by b1
+    # It would count the optimizer's calls; a schedule as the learning rate counts the run's steps.
+    "warmup_steps": None,
+    "learning_rate": ScalarOrSchedule,
+}
+
+
 def _register_optax() -> None:
     products = {optax.GradientTransformation, optax.GradientTransformationExtraArgs, optax.Schedule}
     for module in (optax, optax.contrib):
         for name, maker in inspect.getmembers(module, inspect.isfunction):
             makes = inspect.signature(maker).return_annotation
             if makes in products and name not in _LEFT_OUT and not name.startswith("_"):
-                divides = name.startswith("schedule_free")  # by b1, for its weights
-                bounds = {"b1": Annotated[float, Above(0)]} if divides else {}
-                OPTIMIZERS.register(name)(_with_bounds(maker, **bounds) if bounds else maker)
+                changed = _SCHEDULE_FREE if name.startswith("schedule_free") else {}
+                OPTIMIZERS.register(name)(_with_hints(maker, changed) if changed else maker)
 
 
-def _with_bounds(maker: Callable[..., Any], **hints: Any) -> Callable[..., Any]:
+def _with_hints(maker: Callable[..., Any], hints: dict[str, Any]) -> Callable[..., Any]:
     """Returns a maker with other annotations of some arguments."""
 
     @functools.wraps(maker)

@@ -71,7 +71,7 @@ def test_a_best_that_is_never_saved_is_refused():
     """Scored at 15, 30, ..., saved at 10, 20, ...: together only at 30."""
     parts = {
         "dataset": "gaussians", "generator": "mlp(8, 1)", "discriminator": "mlp(8, 1)",
-        "keep_checkpoints": ("best('eval/fid')",), "eval_every_steps": 15,
+        "keep_checkpoints": ("best('eval/kl_to_uniform')",), "eval_every_steps": 15,
         "checkpoint_every_steps": 10,
     }  # fmt: skip
     with pytest.raises(UsageError, match="no checkpoint is saved at a step that is scored"):

@@ -230,3 +230,22 @@ def test_params_at_is_the_inverse_of_weights():
     again = schedule_free.params_at(schedule_free.weights(params, state), state)
     np.testing.assert_allclose(again, params, rtol=1e-6)
     assert schedule_free.params_at(params, optax.sgd(0.1).init(params)) is params
+
+
+@pytest.mark.parametrize("name", ["schedule_free_sgd", "schedule_free_adamw"])
+def test_a_warmup_is_a_schedule_and_so_counts_the_steps_of_the_run(name):
+    """It is optax's own warm-up where the optimizer is called once a step."""
+    ours = OPTIMIZERS.build(f"{name}(warmup_constant_schedule(0.0, 0.1, 5))")
+    optaxes = getattr(optax.contrib, name)(0.1, warmup_steps=5)
+    params, gradient = jnp.arange(3.0), jnp.array([0.3, -1.0, 2.0])
+    both = [(optimizer, optimizer.init(params), params) for optimizer in (ours, optaxes)]
+    for step in range(8):
+        after = []
+        for optimizer, state, own in both:
+            with counted_from(jnp.asarray(step)):
+                updates, state = optimizer.update(gradient, state, own)
+            after.append((optimizer, state, optax.apply_updates(own, updates)))
+        both = after
+        np.testing.assert_allclose(both[0][2], both[1][2], rtol=1e-6)
+    with pytest.raises(UsageError, match="warmup_steps must be None, given 5"):
+        OPTIMIZERS.build(f"{name}(0.1, warmup_steps=5)")
