@@ -104,7 +104,7 @@ def test_a_broken_picture_does_not_set_the_range(tmp_path):
     files = {"1.png": np.full([8, 8], 255, np.uint16), "2.png": encode(bright)[:-4000]}
     images, notes = load(tmp_path, files, "resolution=8")
     assert images.min() == 255
-    assert notes == ["1 of 2 files is left out: 1 truncated; converted: 1 of 8 bits to 8"]
+    assert notes == ["left out: 1 of 2 truncated; converted: 1 of 8 bits to 8"]
 
 
 def test_what_has_no_range_is_left_out(tmp_path):
@@ -117,7 +117,7 @@ def test_what_has_no_range_is_left_out(tmp_path):
     images, notes = load(tmp_path, files)
     assert len(images) == 1
     assert notes == [
-        "3 of 4 files are left out: 1 with float pixels, 1 with negative pixels, 1 with pixels of mode LAB"
+        "left out: 1 of 4 with float pixels, 1 of 4 with negative pixels, 1 of 4 with pixels of mode LAB"
     ]
 
 
@@ -171,8 +171,8 @@ def test_what_cannot_be_decoded_is_counted(tmp_path):
         images, notes = load(tmp_path, files, "resolution=8")
     assert len(images) == 1
     (note,) = notes
-    assert note.startswith("6 of 7 files are left out: ")
-    for words in ("3 not an image", "1 too large", "1 .ico", "1 truncated"):
+    assert note.startswith("left out: ")
+    for words in ("3 of 7 not an image", "1 of 7 too large", "1 of 7 .ico", "1 of 7 truncated"):
         assert words in note
 
 
@@ -184,7 +184,7 @@ def test_pillow_s_limit_of_pixels(tmp_path, monkeypatch):
         warnings.simplefilter("error")
         images, notes = load(tmp_path, files, "resolution=8")
     assert len(images) == 1
-    assert notes == ["1 of 2 files is left out: 1 too large"]
+    assert notes == ["left out: 1 of 2 too large"]
 
 
 def test_colour_of_sixteen_bits_is_told(tmp_path):

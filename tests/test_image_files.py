@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import socket
 import stat
 import tempfile
@@ -124,7 +125,7 @@ def test_a_description_without_labels_leaves_them_to_folders(tmp_path, packed, c
         ('{"labels": [["cat/1.png", 1.0]]}', r"the label of cat/1.png is 1\.0"),
         ('{"labels": [["cat/1.png", true]]}', "the label of cat/1.png is True"),
         ('{"labels": [["cat/1.png", [0, 1]]]}', r"the label of cat/1.png is \[0, 1\]"),
-        ('{"labels": {}}', "contains no images .*left out: 1 not in dataset.json"),
+        ('{"labels": {}}', "contains no images .*left out: 1 of 1 not in dataset.json"),
     ],
 )
 def test_misuse_of_a_description(tmp_path, packed, content, words):
@@ -296,4 +297,7 @@ def _is_described(tree, pictures):
 def _number_left_out(notes):
     if not notes or "left out" not in notes[0]:
         return 0
-    return int(notes[0].split(": ")[1].split(" of ")[0].replace(",", ""))
+    left_out = notes[0].split("left out: ")[1].partition(";")[0]
+    return sum(
+        int(count.replace(",", "")) for count in re.findall(r"([\d,]+) of [\d,]+ ", left_out)
+    )

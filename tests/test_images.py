@@ -57,7 +57,7 @@ def test_a_class_whose_files_are_all_broken_is_none(photos):
     dataset = build(photos, "labels=True")
     assert dataset.class_names == ("a", "b", "c")
     assert dataset.load().labels.tolist() == [0, 0, 1, 2]
-    note = "photos: 2 of 6 files are left out: 1 empty, 1 not an image"
+    note = "photos: left out: 1 of 6 empty, 1 of 6 not an image"
     assert dataset.notes == build(photos, "labels=True").notes == (note,)
 
 
@@ -86,19 +86,22 @@ def test_what_is_left_out_is_counted_in_a_note_each_time(photos):
     whole = encoded_image(width=200, height=200, suffix="JPEG")
     short = whole[: len(whole) // 2]
     write(photos, {"a/no.jpg": "no JPEG", "a/short.jpg": short, "a/n.txt": "1", "a/.x.png": ""})
-    note = "photos: 4 of 7 files are left out: 1 .txt, 1 hidden, 1 not an image, 1 truncated"
+    note = "photos: left out: 1 of 7 .txt, 1 of 7 hidden, 1 of 7 not an image, 1 of 7 truncated"
     dataset = build(photos)
     assert len(dataset.load().labels) == 3
     assert dataset.notes == build(photos).notes == (note,)
     (photos / "a" / "m.txt").write_text("counted, and nothing is decoded again for it")
-    assert build(photos).notes == (note.replace("4 of 7", "5 of 8").replace("1 .txt", "2 .txt"),)
+    assert build(photos).notes == (
+        note.replace("of 7", "of 8").replace("1 of 8 .txt", "2 of 8 .txt"),
+    )
 
 
 def test_kinds_beyond_the_commonest_are_counted_together(photos):
     write(photos, {f"a/{i}.x{i}": "1" for i in range(9)})
     (note,) = build(photos).notes
     assert note.endswith(
-        "9 of 12 files are left out: 1 .x0, 1 .x1, 1 .x2, 1 .x3, 1 .x4, 1 .x5, 3 of other kinds"
+        "left out: 1 of 12 .x0, 1 of 12 .x1, 1 of 12 .x2, 1 of 12 .x3, 1 of 12 .x4, 1 of 12 .x5, "
+        "3 of 12 of other kinds"
     )
 
 

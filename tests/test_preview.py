@@ -16,8 +16,7 @@ def sorted_by_class():
     images = np.arange(202, dtype=np.uint8).reshape(-1, 1, 1, 1) * np.ones([1, 8, 8, 1], np.uint8)
     examples = Examples(images, labels)
     names = ("ant", "bee", "cat", "dog")
-    notes = ("2 files were left out", "all were cropped")
-    return Dataset("pets", (8, 8, 1), 4, lambda: examples, class_names=names, notes=notes), examples
+    return Dataset("pets", (8, 8, 1), 4, lambda: examples, class_names=names), examples
 
 
 def test_classes_take_turns_and_have_their_names(tmp_path):
@@ -32,15 +31,13 @@ def test_classes_take_turns_and_have_their_names(tmp_path):
         np.testing.assert_array_equal(np.asarray(picture), expected)
 
 
-def test_the_words_end_with_the_classes_and_the_notes():
+def test_the_words_end_with_the_classes():
     dataset, examples = sorted_by_class()
     assert preview.summary(dataset, examples).splitlines() == [
         "pets: 202 examples of 8 x 8 x 1",
         "  uint8, from 0 to 201, mean 100.5",
         "  4 classes: ant (100), bee (0), cat (100), dog (2)",
         "  1 of 4 classes has no example: bee",
-        "  2 files were left out",
-        "  all were cropped",
     ]
-    unnamed = dataclasses.replace(dataset, class_names=(), notes=())
+    unnamed = dataclasses.replace(dataset, class_names=())
     assert "  4 classes: 0 (100), 1 (0)" in preview.summary(unnamed, examples)

@@ -18,7 +18,7 @@ from gan.averaging import Averaging
 from gan.callbacks import Callback
 from gan.checkpoints.retention import Retention
 from gan.config import SETTINGS, TrainConfig, describe_keys
-from gan.data import Dataset, Examples, Loader, check_examples, load_with_notes
+from gan.data import Dataset, Examples, Loader, check_examples
 from gan.data.class_summary import describe_classes
 from gan.data.description import Description, changes, describe_dataset
 from gan.data.permutation import check_indices
@@ -120,7 +120,7 @@ class Experiment:
             for batches of this size.
         """
         try:
-            examples = load_with_notes(self.dataset)
+            examples = self.dataset.load()
             check_examples(self.dataset, examples)
         except Exception as error:
             if (where := parts.reason(error)) is None or isinstance(error, UsageError):
@@ -237,7 +237,7 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
 
 def _read_same(saved: Description, dataset: Dataset) -> Examples:
     """Reads a saved run's data; raises UsageError where they are not those that it was trained on."""
-    examples = load_with_notes(dataset)
+    examples = dataset.load()
     if lines := changes(saved, describe_dataset(dataset, examples)):
         raise UsageError(
             f"dataset {dataset.name}: these are not the data that the run was trained on: "

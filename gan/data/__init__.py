@@ -8,5 +8,4 @@ from gan.data.dataset import Batch as Batch
 from gan.data.dataset import Dataset as Dataset
 from gan.data.dataset import Examples as Examples
 from gan.data.dataset import check_examples as check_examples
-from gan.data.dataset import load_with_notes as load_with_notes
 from gan.data.loaders import Loader as Loader

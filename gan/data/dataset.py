@@ -8,7 +8,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from flax import struct
 
 from gan.errors import UsageError
@@ -107,14 +106,6 @@ def data_digest(examples: Examples) -> str:
         total.update(examples.examples[begin : begin + 1_000].tobytes())
     total.update(examples.labels.tobytes())
     return total.hexdigest()
-
-
-def load_with_notes(dataset: Dataset) -> Examples:
-    """Reads the examples, and logs what was changed or left out when they were made."""
-    examples = dataset.load()
-    for note in dataset.notes:
-        logging.warning("%s", note)
-    return examples
 
 
 def check_examples(dataset: Dataset, examples: Examples) -> None:

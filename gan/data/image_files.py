@@ -13,7 +13,7 @@ import re
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -106,7 +106,7 @@ def _pictures(
 ) -> Pictures:
     """Numbers the classes of files, given their names; without names there are no classes."""
     if not files:
-        others = f"; left out: {count_reasons(left_out)}" if left_out else ""
+        others = f"; left out: {count_reasons(left_out, left_out.total())}" if left_out else ""
         raise UsageError(f"{root} contains no images ({', '.join(suffixes())} are read){others}")
     classes = sorted(set(names), key=order)
     numbers = {name: number for number, name in enumerate(classes)}
@@ -124,13 +124,13 @@ def natural_order(name: str) -> tuple[list[Any], str]:
     return parts, name
 
 
-def count_reasons(reasons: Counter[str], most: int = 6) -> str:
-    """Returns how often each reason occurs in one line, the commonest first: `9 truncated, 2 .txt`."""
+def count_reasons(reasons: Mapping[str, int], total: int | None = None, most: int = 6) -> str:
+    """Returns how often each reason occurs, the commonest first: `9 truncated`, or `9 of 90 truncated`."""
     ranked = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    words = [f"{count:,} {printable(reason)}" for reason, count in ranked[:most]]
     if rest := sum(count for _, count in ranked[most:]):
-        words.append(f"{rest:,} of other kinds")
-    return ", ".join(words)
+        ranked[most:] = [("of other kinds", rest)]
+    share = "" if total is None else f" of {total:,}"
+    return ", ".join(f"{count:,}{share} {printable(reason)}" for reason, count in ranked)
 
 
 def printable(text: str) -> str:

@@ -13,7 +13,7 @@ from gan.image_grid import grid_labels, image_grid, write_png
 
 
 def summary(dataset: Dataset, examples: Examples) -> str:
-    """Summarises a dataset in lines of text: count and shape, range of values, classes, notes."""
+    """Summarises a dataset in lines of text: count and shape, range of values, classes."""
     values, labels = examples
     counts = np.bincount(labels, minlength=dataset.num_classes)
     low, high, mean = values.min(), values.max(), values.mean(dtype=np.float64)
@@ -21,7 +21,6 @@ def summary(dataset: Dataset, examples: Examples) -> str:
         f"{dataset.name}: {len(labels):,} examples of {' x '.join(map(str, dataset.shape))}",
         f"{values.dtype}, from {low:.4g} to {high:.4g}, mean {mean:.4g}",
         *describe_classes(dataset.names, counts.tolist()),
-        *dataset.notes,
     ]
     return "\n  ".join(lines)
 

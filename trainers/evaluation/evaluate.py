@@ -10,7 +10,7 @@ from absl import logging
 
 from gan.checkpoints import Checkpoints, DamageError, Manifest
 from gan.checkpoints.manifest import newest_protocol
-from gan.data import DATASETS, Dataset, load_with_notes
+from gan.data import DATASETS, Dataset
 from gan.errors import RunError, UsageError
 from gan.metrics.metric import deciding_scores
 from gan.parts import load as load_parts
@@ -164,7 +164,7 @@ def evaluate_run(
     check_seed(seed)
     load_parts((), parts)  # features and metrics may be among them
     network = FEATURES.build(features)
-    real = None if dataset is None else (_with_notes(dataset, data_dir), dataset)
+    real = None if dataset is None else (DATASETS.build(dataset, data_dir=data_dir), dataset)
     evaluator: Evaluator | None = None
     results: list[Result] = []
     try:
@@ -205,20 +205,12 @@ def evaluate_images(
     Raises:
       UsageError: where the images are not like the dataset's.
     """
-    real = _with_notes(dataset, data_dir)
+    real = DATASETS.build(dataset, data_dir=data_dir)
     if len(real.shape) != 3:
         raise UsageError(f"--images: images can be scored, and {dataset} has points")
     batches, count = _load_images(images, real.shape, data_dir)
     scorer = Scorer(real, dataset, FEATURES.build(features), count, None, metrics)
     return scorer.score(with_progress(batches, count), {"images": images})
-
-
-def _with_notes(spec: str, data_dir: str | None) -> Dataset:
-    """Builds a dataset, and logs what was changed or left out when its examples were made."""
-    dataset = DATASETS.build(spec, data_dir=data_dir)
-    for note in dataset.notes:
-        logging.warning("%s", note)
-    return dataset
 
 
 def _finite(batches: Iterable[tuple[np.ndarray, bool]], step: int) -> Iterator[np.ndarray]:
@@ -310,7 +302,7 @@ def _load_images(
     else:
         spec = f"npz({images!r})" if path.suffix == ".npz" else images
     try:
-        examples = load_with_notes(DATASETS.build(spec, data_dir=data_dir)).examples
+        examples = DATASETS.build(spec, data_dir=data_dir).load().examples
     except UsageError as error:
         raise UsageError(f"--images={images}: {error}") from error
     # They may be sorted by class. And for the real images themselves, metrics of the first few must

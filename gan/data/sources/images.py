@@ -1,5 +1,6 @@
 """The user's own images: a folder or zip."""
 
+import functools
 import hashlib
 import os
 import pathlib
@@ -40,7 +41,7 @@ def images(
     """Reads a folder or zip of PNG, JPEG, WebP, BMP, GIF, TIFF and AVIF files.
 
     They are decoded once, when the dataset is first built, into a cache beside the folder or zip.
-    What is left out or converted is counted in the dataset's notes.
+    What is left out or converted is counted in the dataset's notes, and logged.
 
     Args:
       path: Path of the folder, which is read with all folders in it, or of the zip.
@@ -72,6 +73,9 @@ def images(
         lambda: _decode(root, pictures, make_target(), counts),
         lambda: counts,
     )
+    notes = _notes(root, pictures, kept)
+    for note in notes:
+        _say(note)
     # A class without any image that could be decoded is none.
     present, dense = np.unique(numbers, return_inverse=True)
     return Dataset(
@@ -80,7 +84,7 @@ def images(
         num_classes=len(present),
         load=lambda: Examples(examples, dense.astype(np.int32)),
         class_names=tuple(pictures.classes[i] for i in present) if labels else (),
-        notes=_notes(root, pictures, kept),
+        notes=notes,
     )
 
 
@@ -127,16 +131,21 @@ def _decode(
 def _notes(root: pathlib.Path, pictures: Pictures, kept: _Counts) -> tuple[str, ...]:
     """Says in one line what was left out and converted; nothing where nothing was."""
     left_out = pictures.left_out + Counter(kept["left_out"])
+    total = pictures.left_out.total() + len(pictures.files)
     clauses = []
-    if num := left_out.total():
-        total = pictures.left_out.total() + len(pictures.files)
-        verb = "is" if num == 1 else "are"
-        clauses.append(f"{num:,} of {total:,} files {verb} left out: {count_reasons(left_out)}")
+    if left_out:
+        clauses.append(f"left out: {count_reasons(left_out, total)}")
     if kept["converted"]:
-        clauses.append(f"converted: {count_reasons(Counter(kept['converted']))}")
+        clauses.append(f"converted: {count_reasons(kept['converted'])}")
     if pictures.unused_labels:
         clauses.append(f"{pictures.unused_labels:,} labels of dataset.json are of no file here")
     return (f"{printable(root.name)}: {'; '.join(clauses)}",) if clauses else ()
+
+
+@functools.cache
+def _say(note: str) -> None:
+    """Logs a note, once in a process: a dataset may be built many times."""
+    logging.warning("%s", note)
 
 
 def _cache_key(pictures: Pictures, *arguments: object) -> str:
