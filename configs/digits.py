@@ -2,7 +2,7 @@
 
     python scripts/train.py --config configs/digits.py --workdir runs/digits
 
-Training took 1 min 4 s on two cores of a 2.6 GHz Xeon (285 steps a second). The columns of the grid
+Training took 1 min 4 s on two cores of a 2.6 GHz Xeon (285 steps a second). The rows of the grid
 are the ten classes: after 2,500 steps most can be told apart, and at the end nearly every digit is
 legible.
 """

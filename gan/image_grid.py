@@ -20,8 +20,8 @@ _CAPTION_WIDTH, _CAPTION_HEIGHT = 48, 13  # least width of an image with a capti
 def grid_labels(present: Sequence[int], size: int) -> np.ndarray:
     """Chooses how many images of which classes a grid shows, so that it stays of bounded size.
 
-    There are about 8 x 8 images of up to 12 classes, and one of each of up to 256; fewer where
-    images are large.
+    There are about 8 x 8 images of up to 8 classes, as many of each as there are classes of up to 12,
+    and one of each of up to 256; fewer where images are large.
 
     Args:
       present: The classes that there are, at least one.
@@ -39,7 +39,7 @@ def grid_labels(present: Sequence[int], size: int) -> np.ndarray:
     if count <= side:
         each = side * (side // count)
     elif count <= _MAX_ROWS:
-        each = side if count <= limit else side * side // count
+        each = count if count <= limit else side * side // count
     return classes.repeat(each)
 
 
