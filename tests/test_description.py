@@ -52,7 +52,7 @@ def test_a_mixture_and_the_diversity_come_back():
     [
         (described([3, 4], seed=1), "as many examples of each class, with other values"),
         (described([3, 5]), "there were 7 examples and there are 8"),
-        (described([4, 3]), "other numbers of examples are in the classes 0, 1"),
+        (described([4, 3]), "classes have other numbers of them: 0 (3, now 4), 1 (4, now 3)"),
         (described([3, 2, 2]), "the classes were 0, 1 and are 0, 1, 2"),
         (described([3, 4], names=("cat", "dog"), seed=1), "the classes were 0, 1 and are cat, dog"),
         (described([3, 4], side=5), "an example was 4 x 4 x 1 and is 5 x 5 x 1"),

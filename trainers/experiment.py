@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,7 +205,7 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
     if data is None:
         dataset = read_dataset()
     else:
-        dataset = data.dataset(functools.cache(lambda: _read_same(data, read_dataset())))
+        dataset = data.dataset(functools.cache(lambda: _read_same(data, read_dataset)))
     if augmentation and len(dataset.shape) != 3:
         raise UsageError(
             f"augmentation = {config.augmentation}: of images, and dataset is {config.dataset!r}"
@@ -235,9 +236,17 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
     return experiment
 
 
-def _read_same(saved: Description, dataset: Dataset) -> Examples:
-    """Reads a saved run's data; raises UsageError where they are not those that it was trained on."""
-    examples = dataset.load()
+def _read_same(saved: Description, read_dataset: Callable[[], Dataset]) -> Examples:
+    """Reads a saved run's data.
+
+    Raises:
+      UsageError: where they are not there, or are not those that it was trained on.
+    """
+    try:
+        dataset = read_dataset()
+        examples = dataset.load()
+    except UsageError as error:
+        raise UsageError(f"{error}; --dataset names the data where they are now") from error
     if lines := changes(saved, describe_dataset(dataset, examples)):
         raise UsageError(
             f"dataset {dataset.name}: these are not the data that the run was trained on: "

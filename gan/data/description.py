@@ -108,9 +108,10 @@ def changes(old: Description, new: Description) -> list[str]:
         lines.append(f"the classes were {_few(old_counts)} and are {_few(new_counts)}")
     if (before := sum(old_counts.values())) != (now := sum(new_counts.values())):
         lines.append(f"there were {before:,} examples and there are {now:,}")
-    elif old_counts != new_counts and list(old_counts) == list(new_counts):
-        moved = [name for name in old_counts if old_counts[name] != new_counts[name]]
-        lines.append(f"other numbers of examples are in the classes {_few(moved)}")
+    if list(old_counts) == list(new_counts) and len(old_counts) > 1:
+        pairs = [(name, old_counts[name], new_counts[name]) for name in old_counts]
+        other = [f"{name} ({then:,}, now {here:,})" for name, then, here in pairs if then != here]
+        lines += [f"classes have other numbers of them: {_few(other)}"] if other else []
     return lines or ["as many examples of each class, with other values or in another order"]
 
 
