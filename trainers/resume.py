@@ -139,7 +139,7 @@ def data_changes(old: Description | None, experiment: Experiment) -> list[str] |
 
 
 def _of_data(changed: list[str] | None) -> list[str]:
-    return [f"the data have changed: {line}" for line in changed or ()]
+    return [f"the data have changed: {', '.join(changed)}"] if changed else []
 
 
 def roll_back(
