@@ -34,6 +34,15 @@ def main(argv: Sequence[str]) -> None:
         help="start a new run from another's newest checkpoint, or that of a step",
     )
     parser.add_argument(
+        "--on_shape_mismatch",
+        choices=["refuse", "reset"],
+        default="refuse",
+        help="with --init_from: what becomes of parameters that have other shapes",
+    )
+    parser.add_argument(
+        "--reset_step", action="store_true", help="with --init_from: count the steps anew"
+    )
+    parser.add_argument(
         "--on_optimizer_change",
         choices=["refuse", "reset", "keep_moments"],
         default="refuse",
@@ -81,6 +90,8 @@ def main(argv: Sequence[str]) -> None:
             flags.workdir,
             profile=flags.profile,
             init_from=flags.init_from,
+            on_shape_mismatch=flags.on_shape_mismatch,
+            reset_step=flags.reset_step,
             on_optimizer_change=flags.on_optimizer_change,
             stop=stop,
             start_time=START_TIME,

@@ -15,6 +15,8 @@ from gan.checkpoints.trees import digest
 from gan.config import TrainConfig
 from gan.errors import RunError, Stopped, UsageError
 from gan.trainers import train as train_module
+from gan.trainers.experiment import build
+from gan.trainers.resume import Origin
 from gan.trainers.train import train
 
 CONFIG = TrainConfig(
@@ -259,12 +261,12 @@ def test_another_optimizer_is_an_explicit_choice(workdir, policy):
 
 def test_a_branch_starts_from_another_runs_state(whole, tmp_path):
     branch = tmp_path / "branch"
-    end = train(CONFIG, branch, init_from=f"{whole}@20")
+    end = train(CONFIG, branch, origin=Origin(f"{whole}@20"))
     assert digest(end) == newest(whole).state  # the same config goes the same way
     assert messages(branch, "branch") == [f"branching from {whole} at step 20"]
     assert Checkpoints(branch).all_steps() == [20, 30]
     other = tmp_path / "other"
-    train(changed(seed=3, loss="hinge", num_steps=40), other, init_from=str(whole))
+    train(changed(seed=3, loss="hinge", num_steps=40), other, origin=Origin(str(whole)))
     assert messages(other, "change") == [
         "loss was 'non_saturating' and is now 'hinge'",
         "num_steps was 30 and is now 40",
@@ -275,8 +277,8 @@ def test_a_branch_starts_from_another_runs_state(whole, tmp_path):
 
 
 def test_a_branch_types_the_same_line_to_go_on(whole, tmp_path):
-    once = train(CONFIG, tmp_path, init_from=f"{whole}@10")
-    again = train(CONFIG, tmp_path, init_from=f"{whole}@10")
+    once = train(CONFIG, tmp_path, origin=Origin(f"{whole}@10"))
+    again = train(CONFIG, tmp_path, origin=Origin(f"{whole}@10"))
     assert digest(once) == digest(again)
     assert len(messages(tmp_path, "branch")) == 1
 
@@ -292,21 +294,21 @@ def test_a_branch_types_the_same_line_to_go_on(whole, tmp_path):
 )
 def test_a_branch_from_what_is_not_there(whole, tmp_path, source, words):
     with pytest.raises(UsageError, match=words):
-        train(CONFIG, tmp_path / "new", init_from=source.format(whole=whole))
+        train(CONFIG, tmp_path / "new", origin=Origin(source.format(whole=whole)))
     assert not (tmp_path / "new").exists()
 
 
 def test_a_branch_from_what_is_damaged(whole, workdir, tmp_path):
     (workdir / "checkpoints" / "20" / "manifest.json").unlink()
     with pytest.raises(UsageError, match=r"step 20 cannot be trusted: .*No such file"):
-        train(CONFIG, tmp_path / "new", init_from=f"{workdir}@20")
+        train(CONFIG, tmp_path / "new", origin=Origin(f"{workdir}@20"))
     assert not (tmp_path / "new").exists()
 
 
 def test_a_branch_with_another_network_is_refused(whole, tmp_path):
     with pytest.raises(UsageError, match=r"generator = 'mlp\(9, 1\)': its .* would be"):
         config = changed(generator="mlp(9, 1)", num_steps=40)
-        train(config, tmp_path / "new", init_from=str(whole))
+        train(config, tmp_path / "new", origin=Origin(str(whole)))
     assert not (tmp_path / "new").exists()
 
 
@@ -365,12 +367,11 @@ def test_data_that_changed_are_refused_with_what_changed(tmp_path, counts, how, 
             train(image_run(path, num_steps=num_steps), workdir)
     assert (workdir / "config.json").read_text() == before
     if len(counts) == 2 and "side" not in how:  # the networks are the same
-        branch = {"init_from": str(workdir)}
-        train(image_run(path, num_steps=40), tmp_path / "branch", **branch)
+        train(image_run(path, num_steps=40), tmp_path / "branch", origin=Origin(str(workdir)))
         assert any(line in text for text in messages(tmp_path / "branch", "change"))
     else:
         with pytest.raises(UsageError, match=f"the data have changed: {line}"):
-            train(image_run(path, num_steps=40), tmp_path / "branch", init_from=str(workdir))
+            train(image_run(path, num_steps=40), tmp_path / "branch", origin=Origin(str(workdir)))
 
 
 def test_a_run_from_before_the_data_were_described_goes_on(workdir, whole):
@@ -393,3 +394,53 @@ def test_a_description_that_is_none_is_damage(workdir):
     rewrite(workdir / "checkpoints" / "30", data={"name": "x"})
     train(changed(num_steps=40), workdir)
     assert f"resuming {workdir} at step 20" in messages(workdir, "resume")
+
+
+@pytest.mark.parametrize(
+    "counts", [[9, 8, 7], [9, 8, 0, 7, 5], [20]], ids=["more", "gaps", "fewer"]
+)
+@pytest.mark.parametrize("reset_step", [False, True])
+def test_fine_tuning_on_other_classes(tmp_path, counts, reset_step):
+    """What fits is the old run's; what does not is as in a new run; and it can be resumed."""
+    write_images(tmp_path / "a.npz", [9, 8])
+    old = train(image_run(tmp_path / "a.npz"), tmp_path / "old")
+    write_images(tmp_path / "b.npz", counts)
+    config = image_run(tmp_path / "b.npz", num_steps=31, keep_checkpoints=("latest(9)",))
+    if len(counts) == 1:
+        keep = {"keep_checkpoints": ("latest(9)",)}
+        config = changed(dataset=config.dataset, num_steps=31, **keep)
+    with pytest.raises(UsageError, match="--on_shape_mismatch=reset starts such arrays anew"):
+        train(config, tmp_path / "new", origin=Origin(str(tmp_path / "old")))
+    origin = Origin(str(tmp_path / "old"), on_shape_mismatch="reset", reset_step=reset_step)
+    train(config, tmp_path / "new", origin=origin)
+    first = 0 if reset_step else 30
+    with Checkpoints(tmp_path / "new") as checkpoints:
+        experiment = build(config).with_data(build(config).load_examples())
+        fresh, start = (
+            experiment.init(),
+            checkpoints.restore(checkpoints.verify(first), experiment.state_target()),
+        )
+    for role in ("generator", "discriminator"):
+        then, now, new = (state.players.of(role).params for state in (old, start, fresh))
+        for layer, arrays in now.items():
+            for name, array in arrays.items():
+                fits = then[layer][name].shape == array.shape
+                expected = then[layer][name] if fits else new[layer][name]
+                np.testing.assert_array_equal(array, expected)
+                assert fits == ((layer, name) != ("Dense_0", "kernel"))
+    lines = messages(tmp_path / "new", "change")
+    assert any("generator: its optimizer's state starts anew, and so do Dense_0.kernel" in line
+               for line in lines)  # fmt: skip
+    again = train(dataclasses.replace(config, num_steps=40), tmp_path / "new", origin=origin)
+    assert int(again.step) == 40
+
+
+def test_steps_counted_anew_are_those_of_schedules(whole, tmp_path):
+    rate = "optimistic_adam(linear_schedule(1e-3, 0.0, 30))"
+    config = changed(generator_optimizer=rate, num_steps=12, log_every_steps=4)
+    origin = Origin(str(whole), reset_step=True)
+    train(config, tmp_path, origin=origin, on_optimizer_change="keep_moments")
+    logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in logged] == [4, 8, 12]
+    rates = [line["learning_rate/generator"] for line in logged]
+    np.testing.assert_allclose(rates, [1e-3 * (1 - step / 30) for step in (3, 7, 11)], rtol=1e-5)

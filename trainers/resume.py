@@ -36,10 +36,25 @@ class Start(NamedTuple):
     to_save: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The other run that a new one starts from.
+
+    Attributes:
+      init_from: `OTHER_WORKDIR` or `OTHER_WORKDIR@STEP`.
+      on_shape_mismatch: `refuse` networks with other parameters, or `reset` those that do not fit.
+      reset_step: Whether the steps are counted anew, and not from the other run's.
+    """
+
+    init_from: str
+    on_shape_mismatch: str = "refuse"
+    reset_step: bool = False
+
+
 def start(
     experiment: Experiment,
     workdir: Workdir,
-    init_from: str | None = None,
+    origin: Origin | None = None,
     on_optimizer_change: str = "refuse",
 ) -> Start:
     """Finds the state that a run goes on from.
@@ -47,7 +62,7 @@ def start(
     Args:
       experiment: The run.
       workdir: Its folder.
-      init_from: `OTHER_WORKDIR` or `OTHER_WORKDIR@STEP`, for a folder without checkpoints.
+      origin: The other run to start from, for a folder without checkpoints.
       on_optimizer_change: One of `gan.trainers.state_transfer.ON_OPTIMIZER_CHANGE`.
 
     Raises:
@@ -64,15 +79,15 @@ def start(
 
     resumed = checkpoints.first_valid(resume)
     if resumed is not None:
-        _report_ignored(experiment, workdir, int(resumed.state.step), init_from)
+        _report_ignored(experiment, workdir, int(resumed.state.step), origin)
         return resumed
     if steps := checkpoints.all_steps():
         if (old := read_config(workdir.path)) is not None:
             _check_same_run(experiment, workdir, old, {OnResume.ALLOW})
         message = f"no checkpoint in {workdir.path} can be trusted: starting anew, and leaving them"
         workdir.record(0, "lost", message, steps=steps)
-    if init_from:
-        return _branch(experiment, workdir, init_from, on_optimizer_change)
+    if origin is not None:
+        return _branch(experiment, workdir, origin, on_optimizer_change)
     workdir.record(0, "start", f"starting {workdir.path}")
     return Start(experiment.init_on_mesh(), to_save=False)
 
@@ -82,6 +97,7 @@ def load_state(
     manifest: Manifest,
     experiment: Experiment,
     on_optimizer_change: str = "refuse",
+    on_shape_mismatch: str = "refuse",
 ) -> tuple[GANState, list[str]]:
     """Loads a checkpoint, of any run, so that an experiment can go on from it.
 
@@ -90,6 +106,7 @@ def load_state(
       manifest: The checkpoint's, verified.
       experiment: The run that goes on from it.
       on_optimizer_change: One of `gan.trainers.state_transfer.ON_OPTIMIZER_CHANGE`.
+      on_shape_mismatch: One of `ON_SHAPE_MISMATCH` there.
 
     Returns:
       The state, and a line for each part of it that is not as it was saved.
@@ -114,7 +131,7 @@ def load_state(
     old = build(dataclasses.replace(config, parts=names), data)
     state = checkpoints.restore(manifest, old.state_target())
     try:
-        return transfer(state, old, experiment, on_optimizer_change)
+        return transfer(state, old, experiment, on_optimizer_change, on_shape_mismatch)
     except UsageError as error:
         raise UsageError("; ".join([str(error), *_of_data(changed)])) from error
 
@@ -207,9 +224,10 @@ def _resume(
 
 
 def _branch(
-    experiment: Experiment, workdir: Workdir, init_from: str, on_optimizer_change: str
+    experiment: Experiment, workdir: Workdir, origin: Origin, on_optimizer_change: str
 ) -> Start:
     """Starts from the checkpoint of another run."""
+    init_from = origin.init_from
     name, at, number = init_from.rpartition("@")
     source, step = (name, int(number)) if at and number.isdigit() else (init_from, None)
     if not pathlib.Path(source).is_dir():
@@ -222,20 +240,26 @@ def _branch(
         if step is None:
             newest = checkpoints.newest()
             step = agree(newest.step if newest else steps[-1])  # others may be saved meanwhile
-        if step >= experiment.config.num_steps:
+        if step >= experiment.config.num_steps and not origin.reset_step:
             raise UsageError(
                 f"--init_from={init_from}: it goes on from step {step}, and num_steps = "
-                f"{experiment.config.num_steps} is where the run ends"
+                f"{experiment.config.num_steps} is where the run ends; --reset_step counts anew"
             )
         try:
             manifest = checkpoints.verify(step)
-            state, changes = load_state(checkpoints, manifest, experiment, on_optimizer_change)
+            state, changes = load_state(
+                checkpoints, manifest, experiment, on_optimizer_change, origin.on_shape_mismatch
+            )
         except DamageError as damage:
             raise UsageError(
                 f"--init_from={init_from}: step {step} cannot be trusted: {damage}"
             ) from damage
-    message = f"branching from {source} at step {step}{_schedules(experiment, step)}"
-    workdir.record(step, "branch", message, state=manifest.state)
+    if origin.reset_step:
+        begin = experiment.init_on_mesh()
+        state = dataclasses.replace(state, step=begin.step, rollbacks=begin.rollbacks)
+    first = int(state.step)
+    message = f"branching from {source} at step {step}{_schedules(experiment, first)}"
+    workdir.record(first, "branch", message, state=manifest.state)
     changes += _of_data(data_changes(data_of(manifest), experiment))
     _record_changes(experiment, workdir, manifest, changes)
     return Start(state, to_save=True)
@@ -272,11 +296,12 @@ def _check_same_run(
 
 
 def _report_ignored(
-    experiment: Experiment, workdir: Workdir, step: int, init_from: str | None
+    experiment: Experiment, workdir: Workdir, step: int, origin: Origin | None
 ) -> None:
     """Says what a resumed run has not used: `--init_from`, and newer checkpoints."""
-    if init_from:
-        logging.warning("--init_from=%s is for a new run: %s has its own", init_from, workdir.path)
+    if origin is not None:
+        source = origin.init_from
+        logging.warning("--init_from=%s is for a new run: %s has its own", source, workdir.path)
     newer = [other for other in workdir.checkpoints.all_steps() if other > step]
     if newer and step < experiment.config.num_steps:
         passed_over = ", ".join(map(str, newer))

@@ -25,7 +25,7 @@ from gan.trainers.evaluation.evaluate import make_evaluator
 from gan.trainers.evaluation.features import FEATURES
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.metric_writers import logged_lines
-from gan.trainers.resume import data_of
+from gan.trainers.resume import Origin, data_of
 from gan.trainers.sampling import (
     BATCH_SIZE,
     CLASSES,
@@ -40,7 +40,7 @@ from gan.trainers.sampling import (
     write_samples,
     write_separately,
 )
-from gan.trainers.state_transfer import ON_OPTIMIZER_CHANGE
+from gan.trainers.state_transfer import ON_OPTIMIZER_CHANGE, ON_SHAPE_MISMATCH
 
 ConfigLike: TypeAlias = TrainConfig | Mapping[str, Any] | str | os.PathLike[str]
 
@@ -279,6 +279,8 @@ def train(
     callbacks: Sequence[Callback] = (),
     profile: bool = False,
     init_from: str | None = None,
+    on_shape_mismatch: str = "refuse",
+    reset_step: bool = False,
     on_optimizer_change: str = "refuse",
     stop: Stop | None = None,
     start_time: float | None = None,
@@ -294,6 +296,9 @@ def train(
       callbacks: Callbacks besides those that the config names.
       profile: Whether to write a profile of some early steps, for TensorBoard.
       init_from: `OTHER_WORKDIR` or `OTHER_WORKDIR@STEP`: whose state a new run starts from.
+      on_shape_mismatch: With `init_from`: `refuse` networks whose parameters have other names or shapes,
+        or `reset` those parameters.
+      reset_step: With `init_from`: whether the steps are counted anew.
       on_optimizer_change: What becomes of the state of an optimizer or dynamics that is not the one
         of the checkpoint: `refuse` to go on, `reset` it, or `keep_moments` that both have.
       stop: Says when to stop early; None is never.
@@ -312,13 +317,18 @@ def train(
         raise UsageError(
             f"on_optimizer_change={on_optimizer_change}: {', '.join(ON_OPTIMIZER_CHANGE)} is accepted"
         )
+    if on_shape_mismatch not in ON_SHAPE_MISMATCH:
+        raise UsageError(f"on_shape_mismatch={on_shape_mismatch}: refuse or reset is accepted")
+    if (reset_step or on_shape_mismatch != "refuse") and not init_from:
+        raise UsageError("--on_shape_mismatch and --reset_step go with --init_from")
+    origin = Origin(init_from, on_shape_mismatch, reset_step) if init_from else None
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise UsageError(f"callbacks: objects of gan.callbacks.Callback, given {callback!r}")
     checked = _read(config, workdir, _sequence(parts))
     with _folder(workdir) as path:
         state = loop.train(
-            checked, path, callbacks=callbacks, profile=profile, init_from=init_from,
+            checked, path, callbacks=callbacks, profile=profile, origin=origin,
             on_optimizer_change=on_optimizer_change, stop=stop, start_time=start_time,
         )  # fmt: skip
         metrics = _metrics(path, state)

@@ -14,12 +14,17 @@ from gan.state import GANState
 from gan.trainers.experiment import Experiment
 
 ON_OPTIMIZER_CHANGE = ("refuse", "reset", "keep_moments")
+ON_SHAPE_MISMATCH = ("refuse", "reset")
 
 _ARGUMENTS = {("ScheduleFreeState", "b1")}  # in a state, where no other state has an argument
 
 
 def transfer(
-    state: GANState, old: Experiment, new: Experiment, on_optimizer_change: str
+    state: GANState,
+    old: Experiment,
+    new: Experiment,
+    on_optimizer_change: str,
+    on_shape_mismatch: str = "refuse",
 ) -> tuple[GANState, list[str]]:
     """Returns the state with which a changed experiment goes on.
 
@@ -32,6 +37,8 @@ def transfer(
       old: Its parts.
       new: The parts to go on with.
       on_optimizer_change: One of `ON_OPTIMIZER_CHANGE`.
+      on_shape_mismatch: `refuse` networks whose parameters have other names or shapes, or `reset` those
+        parameters.
 
     Returns:
       The state, and a line for each part that changed, saying what became of its state.
@@ -48,8 +55,12 @@ def transfer(
             f"{'; '.join(refused)}. --on_optimizer_change=reset starts that state anew, "
             f"--on_optimizer_change=keep_moments keeps what both have"
         )
-    _check_networks(old, new)
-    lines, players = [], state.players
+    lines: list[str] = []
+    if on_shape_mismatch == "refuse":
+        _check_networks(old, new)
+    else:
+        state, lines = _reset_mismatches(state, new)
+    players = state.players
     for role in ROLES:
         if f"{role}_optimizer" in changed:
             player, line = _transfer_player(players.of(role), new, role, on_optimizer_change)
@@ -72,6 +83,42 @@ def _transfer_player(
     opt_state, line = _carry_over(player.opt_state, fresh, on_optimizer_change)
     params = schedule_free.params_at(player.weights, opt_state)
     return PlayerState(params, player.variables, opt_state), line
+
+
+def _reset_mismatches(state: GANState, new: Experiment) -> tuple[GANState, list[str]]:
+    """Returns a state whose arrays have the new experiment's names and shapes, and lines about it.
+
+    Weights and variables that fit are kept, and others are as at the start of a run. A player with
+    any of these has a new optimizer's state, and then the dynamics' state is new; so are the
+    averages, where that player is the generator.
+    """
+    fresh, lines, players = new.init_on_mesh(), [], state.players
+    for role in ROLES:
+        own, start = players.of(role), fresh.players.of(role)
+        fitting = dict(named_leaves({"w": own.weights, "v": own.variables}))
+        anew: list[str] = []
+
+        def take(path: Any, leaf: Any, fitting: Any = fitting, anew: Any = anew) -> Any:
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            if name in fitting and fitting[name].shape == leaf.shape:
+                return fitting[name]
+            anew.append(name[2:])
+            return leaf
+
+        taken = jax.tree_util.tree_map_with_path(take, {"w": start.params, "v": start.variables})
+        if not anew and len(jax.tree.leaves(taken)) == len(fitting):
+            continue
+        opt_state = jax.jit(new.optimizers.of(role).init)(taken["w"])
+        players = players.put(role, PlayerState(taken["w"], taken["v"], opt_state))
+        names = ", ".join(anew) or "nothing else"
+        lines.append(f"{role}: its optimizer's state starts anew, and so do {names}")
+    if not lines:
+        return state, []
+    averages = state.averages
+    if players.generator is not state.players.generator:
+        averages = {name: own.init(players.generator) for name, own in new.averaging.items()}
+    dynamics_state = jax.jit(new.dynamics.init)(players)
+    return GANState(state.step, players, dynamics_state, averages, state.rollbacks), lines
 
 
 def _transfer_averages(
@@ -110,7 +157,8 @@ def _check_networks(old: Experiment, new: Experiment) -> None:
                 raise UsageError(
                     f"{role} = {getattr(new.config, role)!r}: its {name} would be "
                     f"{new_shapes.get(name, 'missing')}, and is {old_shapes.get(name, 'missing')} "
-                    f"with {getattr(old.config, role)!r}"
+                    f"with {getattr(old.config, role)!r}; with --init_from, --on_shape_mismatch=reset "
+                    f"starts such arrays anew"
                 )
 
 

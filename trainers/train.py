@@ -19,7 +19,7 @@ from gan.trainers.evaluation.evaluate import Evaluator, make_run_evaluator
 from gan.trainers.experiment import Experiment, build, undeclared_parts
 from gan.trainers.metric_writers import MetricWriters
 from gan.trainers.monitoring import CallbackCaller, Monitor
-from gan.trainers.resume import roll_back, start
+from gan.trainers.resume import Origin, roll_back, start
 from gan.trainers.sampling import Sampler, draw_samples, make_diversity, make_sampler
 from gan.trainers.train_step import MetricWindow, Pace, TrainStep, make_train_step
 from gan.trainers.workdir import Workdir, open_workdir
@@ -32,7 +32,7 @@ def train(
     workdir: str | pathlib.Path,
     *,
     profile: bool = False,
-    init_from: str | None = None,
+    origin: Origin | None = None,
     on_optimizer_change: str = "refuse",
     callbacks: Sequence[Callback] = (),
     stop: Stop | None = None,
@@ -45,7 +45,7 @@ def train(
       config: What to train.
       workdir: The run's folder, made where it is missing.
       profile: Whether to write a profile of some early steps, for TensorBoard.
-      init_from: `OTHER_WORKDIR` or `OTHER_WORKDIR@STEP`: whose state a new run starts from.
+      origin: The other run whose state a new run starts from.
       on_optimizer_change: What becomes of the state of an optimizer or dynamics that is not the one
         of the checkpoint: `refuse` to go on, `reset` it, or `keep_moments` that both have.
       callbacks: Callbacks besides those that the config names.
@@ -70,7 +70,7 @@ def train(
         examples = experiment.load_examples()
         experiment = experiment.with_data(examples)
         evaluator = make_run_evaluator(experiment) if config.eval_every_steps else None
-        state, to_save = start(experiment, folder, init_from, on_optimizer_change)
+        state, to_save = start(experiment, folder, origin, on_optimizer_change)
         if trains := int(state.step) < config.num_steps:
             if tables:
                 logging.info("%s", experiment.describe_networks())

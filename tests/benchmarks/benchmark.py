@@ -135,6 +135,7 @@ def measure(
     """
     experiment = build(config)
     examples = experiment.load_examples()
+    experiment = experiment.with_data(examples)
     pytorch = None
     optional: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
