@@ -67,6 +67,12 @@ def quiet_tensorflow() -> None:
 def _cache_compiled() -> None:
     """Has JAX read what was compiled once; by machine, since home folders are shared."""
     compiled = cache_folder("compiled", platform.node())
+    try:
+        compiled.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if not os.access(compiled, os.W_OK):
+        return  # JAX would warn each time
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 

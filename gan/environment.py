@@ -8,14 +8,14 @@ import sys
 
 from gan.errors import UsageError
 
+_ADDRESSES = 2e9  # with less, JAX ends in an abort while it is imported
+
 
 def prepare() -> None:
-    """Makes streams, encoding, limits and precision what the programs count on.
-
-    To be called before JAX is imported.
+    """Makes streams, encoding, limits and precision what the programs count on; before JAX is imported.
 
     Raises:
-      UsageError: where the current folder is no longer there.
+      UsageError: where the current folder is no longer there, or `ulimit -v` is too small to start.
     """
     _open_streams()
     _use_utf8()
@@ -36,6 +36,12 @@ def prepare() -> None:
         "off",
     ):
         print("JAX_ENABLE_X64 is left aside: runs compute in float32", file=sys.stderr)
+    room = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if room != resource.RLIM_INFINITY and room < _ADDRESSES:
+        raise UsageError(
+            f"ulimit -v leaves {room / 1e9:.2g} GB of addresses, and JAX needs {_ADDRESSES / 1e9:.0f} GB "
+            f"at least: ulimit -v unlimited"
+        )
     with contextlib.suppress(OSError, ValueError):  # as many open files as the system allows
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
