@@ -103,7 +103,8 @@ def test_a_config_that_wants_to_leave(root, tmp_path, line, code):
 
 
 def test_what_cannot_be_printed_is_a_failure(root, tmp_path):
-    done = run(root, tmp_path, "cache.py", shell='"$@" > /dev/full', code=1)
+    full = '"$@" > /dev/full'
+    done = run(root, tmp_path, "cache.py", shell=full, code=1, PYTHONUNBUFFERED="")
     assert "No space left on device" in done.stderr
 
 
