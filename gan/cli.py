@@ -15,24 +15,26 @@ from typing import NoReturn
 
 from absl import logging as absl_logging
 
-from gan import parts
-from gan.errors import RunError, Stopped, UsageError, describe
+from gan import environment, parts, user_cache
+from gan.errors import RunError, Stopped, Terminated, UsageError, describe
 from gan.files import cache_folder
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Runs a command line.
 
-    Its exit code is 0, 2 for misuse, 1 for a failure, 130 for Ctrl-C, 143 for SIGTERM.
+    Its exit code is 0, 2 for misuse, 1 for a failure, 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
     """
-    quiet_tensorflow()
-    # What was compiled once is read the next time; by machine, since home folders are shared.
-    compiled = cache_folder("compiled", platform.node())
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-    signal.signal(signal.SIGTERM, _terminate)  # what is half-written is then deleted
     try:
+        environment.prepare()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                signal.signal(number, _terminate)  # what is half-written is then deleted
+        quiet_tensorflow()
+        _cache_compiled()
+        user_cache.trim()
         main(sys.argv[1:])
+        sys.stdout.flush()  # where nothing can be written, that is a failure
     except UsageError as error:
         _end(2, f"error: {error}")
     except RunError as error:
@@ -62,15 +64,29 @@ def quiet_tensorflow() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
+def _cache_compiled() -> None:
+    """Has JAX read what was compiled once; by machine, since home folders are shared."""
+    compiled = cache_folder("compiled", platform.node())
+    try:
+        compiled.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if not os.access(compiled, os.W_OK):
+        return  # JAX would warn each time
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
+    raise Terminated(128 + number)
 
 
 def _end(code: int, message: str = "") -> NoReturn:
     """Ends the program now, without waiting for threads that still work or hang."""
     with contextlib.suppress(OSError):  # nobody may read it any more
         if message:
-            print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+            line = message.replace("\n", "\\n")  # names of files may have any character
+            print(f"{os.path.basename(sys.argv[0])}: {line}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)

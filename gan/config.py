@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeAlias
 from gan.annotations import matches, type_name
 from gan.argument_bounds import AtLeast, Within, bounds_of, check_fields
 from gan.errors import UsageError, nearest
+from gan.specs import escaped
 
 
 class OnResume(enum.Enum):
@@ -206,6 +207,6 @@ def parse_value(name: str, text: str) -> Any:
     if hint is str:
         return text
     try:
-        return ast.literal_eval(text)
+        return ast.literal_eval(escaped(text))
     except (ValueError, SyntaxError):
         return text

@@ -12,7 +12,8 @@ from typing import Any
 
 from gan import parts
 from gan.config import TrainConfig, from_mapping, parse_value
-from gan.errors import UsageError, describe, describe_in, nearest
+from gan.errors import Terminated, UsageError, describe, describe_in, nearest
+from gan.files import user_path
 
 
 def load(
@@ -31,7 +32,7 @@ def load(
     Raises:
       UsageError: where the file, an override or a part is not what it should be.
     """
-    path = pathlib.Path(path).expanduser()
+    path = user_path(path)
     _check_exists(path)
     folder, is_saved = path.parent, path.suffix == ".json"
     with _neighbours(folder):
@@ -48,7 +49,7 @@ def of_run(workdir: str | os.PathLike[str]) -> pathlib.Path:
     Raises:
       UsageError: where there is none.
     """
-    path = pathlib.Path(workdir) / "config.json"
+    path = user_path(workdir) / "config.json"
     if not path.is_file():
         raise UsageError(f"--workdir={workdir} holds no run to go on with: a --config is needed")
     return path
@@ -104,9 +105,9 @@ def _run_python(path: pathlib.Path) -> Mapping[str, Any]:
         if not callable(getattr(module, "get_config", None)):
             raise UsageError(f"config file {path} has no get_config()")
         config = module.get_config()
-    except UsageError:
+    except (UsageError, KeyboardInterrupt, Terminated):
         raise
-    except Exception as error:  # whatever a user's own file may raise
+    except BaseException as error:  # whatever a user's own file may raise, as by `sys.exit`
         files = {str(own) for own in path.absolute().parent.glob("*.py")}
         where = describe_in(files, error) or f"{path}: {describe(error)}"
         raise UsageError(f"config file {where}") from error

@@ -22,6 +22,10 @@ class Stopped(Exception):  # noqa: N818
         self.number = number
 
 
+class Terminated(SystemExit):
+    """A signal ended a program that has nothing to save: no code of a user's called `sys.exit`."""
+
+
 def nearest(given: str, accepted: Iterable[str]) -> str:
     """Returns `"; did you mean 'x'?"` for the closest accepted name, or `""` where none is close."""
     close = difflib.get_close_matches(given, sorted(accepted), n=5, cutoff=0.5)

@@ -1,8 +1,11 @@
 """Files that appear whole or not at all, and the user's cache of what can be made again."""
 
 import contextlib
+import functools
 import os
 import pathlib
+import stat
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,12 +13,53 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from gan.errors import UsageError
+
+
+def user_path(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns a path that a user names, in which `~` at the beginning is the home folder.
+
+    Raises:
+      UsageError: where there is no home folder, and for a character that no path can have.
+    """
+    text = os.fspath(path)
+    if "\0" in text:
+        raise UsageError(f"{text!r} is no path: it has a character 0")
+    expanded = os.path.expanduser(text)
+    if expanded == text and text.partition("/")[0] == "~":
+        raise UsageError(f"{text}: you have no home folder; give a path without ~, or set HOME")
+    return pathlib.Path(expanded)
+
 
 def cache_folder(*parts: str) -> pathlib.Path:
-    """Returns a folder in `$GAN_CACHE_DIR`, else in `flax-gan` in `$XDG_CACHE_HOME` or `~/.cache`."""
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    root = os.environ.get("GAN_CACHE_DIR") or pathlib.Path(home) / "flax-gan"
-    return pathlib.Path(root, *parts)
+    """Returns a folder in `$GAN_CACHE_DIR`, else in `flax-gan` in `$XDG_CACHE_HOME` or `~/.cache`.
+
+    A user who has no home folder has one among the temporary files.
+    """
+    if own := os.environ.get("GAN_CACHE_DIR"):
+        return user_path(own).joinpath(*parts)
+    if os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~") != "~":
+        return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").joinpath(
+            "flax-gan", *parts
+        )
+    return _temporary_cache().joinpath(*parts)
+
+
+@functools.cache
+def _temporary_cache() -> pathlib.Path:
+    """Makes the cache of a user without a home folder, which nobody else may write to: it is trusted."""
+    folder = pathlib.Path(tempfile.gettempdir(), f"flax-gan-{os.getuid()}")
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700)
+    with contextlib.suppress(OSError):
+        found = folder.lstat()
+        if (
+            found.st_uid == os.getuid()
+            and stat.S_ISDIR(found.st_mode)
+            and not found.st_mode & 0o022
+        ):
+            return folder
+    return pathlib.Path(tempfile.mkdtemp(prefix="flax-gan-"))
 
 
 @contextlib.contextmanager

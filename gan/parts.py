@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 
 from absl import logging
 
-from gan.errors import UsageError, describe, describe_in, nearest
-from gan.files import cache_folder
+from gan.errors import Terminated, UsageError, describe, describe_in, nearest
+from gan.files import cache_folder, user_path
 from gan.registry import REGISTRIES, all_or_nothing, forget, installed_parts
 
 
@@ -58,7 +58,7 @@ def absolute(name: str, folder: pathlib.Path) -> str:
     """
     if not name.endswith(".py"):
         return name
-    return str((folder / pathlib.Path(name).expanduser()).resolve())
+    return str((folder / user_path(name)).resolve())
 
 
 def load(names: Iterable[str], given: Iterable[str] = ()) -> tuple[str, ...]:
@@ -270,6 +270,8 @@ def _execute(source: Source, again: bool) -> bool:
         with all_or_nothing():
             _LOADED[source.name] = source  # so that `reason` knows its file
             _import(source, again=old is not None)
+    except Terminated:
+        raise
     except (Exception, SystemExit) as error:
         where = reason(error) or f"{source.path}: {describe(error)}"
         missing = error.name if isinstance(error, ModuleNotFoundError) else None

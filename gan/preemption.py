@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT (Ctrl-C) as a request: finish the call, save, leave.
+"""SIGTERM, SIGINT (Ctrl-C) and SIGHUP as a request: finish the call, save, leave.
 
 A thread of its own watches for them, so that it notices them while the main thread is inside XLA:
 
@@ -7,10 +7,11 @@ A thread of its own watches for them, so that it notices them while the main thr
   than `PATIENCE` seconds, the program ends without it;
 - a second SIGINT ends the program at once.
 
-The exit code is 128 + the signal's number, as shells have it: 130 for SIGINT, 143 for SIGTERM.
+The exit code is 128 + the signal's number, as shells have it: 130 for SIGINT, 143 for SIGTERM, 129
+for SIGHUP, which comes when the terminal goes away. Under `nohup` SIGHUP is ignored, here too.
 
 On a cluster SIGTERM is a notice of preemption, which JAX receives; it makes all processes agree on
-the call after which they save. Ctrl-C then sends such a notice.
+the call after which they save. Ctrl-C and SIGHUP then send such a notice.
 
 JAX is imported late: the watch begins before the slow imports.
 """
@@ -47,6 +48,8 @@ class Stop:
         self._noticed = False
         self._calls = 0
         self._signals = [signal.SIGINT] if distributed else [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            self._signals.append(signal.SIGHUP)
 
     def __enter__(self) -> Self:
         self._reader, self._writer = socket.socketpair()

@@ -26,6 +26,11 @@ class Spec:
     kwargs: tuple[tuple[str, Any], ...] = ()
 
 
+def escaped(text: str) -> str:
+    """Returns a Python expression that can be parsed: names of files may have bytes that are no UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def parse(text: str) -> tuple[Spec, ...]:
     """Parses a spec into its chain: one `Spec`, or one for each link between `|`.
 
@@ -38,7 +43,7 @@ def parse(text: str) -> tuple[Spec, ...]:
     if text.strip().isidentifier():
         return (Spec(text.strip()),)  # `raise` is a name here, though not to Python
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(escaped(text.strip()), mode="eval").body
     except (SyntaxError, ValueError) as error:
         message = "'name' or 'name(arguments)' is accepted"
         raise UsageError(f"{text!r} is not a spec: {message}") from error

@@ -24,7 +24,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan.errors import UsageError
-from gan.files import cache_folder, replacing
+from gan.files import cache_folder, replacing, user_path
 from gan.models.inception import SIZE, InceptionV3
 
 PUBLISHED = "pt_inception-2015-12-05-6726825d.pth"
@@ -61,7 +61,7 @@ def load(path: Path, cache: Path | None = None) -> Weights:
     Raises:
       UsageError: for a file that does not exist, or is neither of these.
     """
-    path = path.expanduser()
+    path = user_path(path)
     _check_exists(path)
     if path.suffix == ".npz":
         return _load_npz(path)

@@ -17,8 +17,11 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from gan import cli
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))  # where `build/` was deleted
+
+from gan import cli, environment
 from gan.errors import UsageError
+from gan.files import user_path
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -38,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     flags, overrides = cli.parse_with_overrides(parser, argv)
     if flags.rounds < 1:
         raise UsageError(f"--rounds must be at least 1, given {flags.rounds}")
-    if flags.json and not pathlib.Path(flags.json).parent.is_dir():
+    if flags.json and not user_path(flags.json).parent.is_dir():
         raise UsageError(f"--json={flags.json}: there is no such folder")
     if flags.against and importlib.util.find_spec("torch") is None:
         raise UsageError("--against pytorch needs it: pip install torch==2.13.0")
@@ -50,6 +53,7 @@ def main(argv: Sequence[str]) -> None:
 
     config = config_files.load(flags.config, overrides, flags.parts)
     cli.log_to_terminal()
+    environment.check_devices()
 
     def start_pytorch(shape: Sequence[int]) -> PyTorchProcess:
         command = [sys.executable, "-m", "tests.benchmarks.pytorch"]
@@ -71,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
         values = dataclasses.asdict(result)
         spread = values["ratio_to_best_pytorch_spread"] = values["ratio_to_best_pytorch"]
         values["ratio_to_best_pytorch"] = spread and spread["median"]  # for other programs
-        pathlib.Path(flags.json).write_text(json.dumps(values, indent=2) + "\n")
+        user_path(flags.json).write_text(json.dumps(values, indent=2) + "\n")
 
 
 if __name__ == "__main__":

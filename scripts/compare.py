@@ -8,10 +8,14 @@ The same command resumes a comparison that was stopped.
 """
 
 import pathlib
+import sys
 from collections.abc import Sequence
 
-from gan import cli
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))  # where `build/` was deleted
+
+from gan import cli, environment
 from gan.errors import UsageError
+from gan.files import user_path
 from gan.preemption import Stop
 
 
@@ -40,13 +44,14 @@ def main(argv: Sequence[str]) -> None:
         from gan.trainers.compare import check, compare, make_variants
 
         cli.log_to_terminal()
+        environment.check_devices()
         variants = make_variants(flags.learning_rate, flags.b1)
         paths = [pathlib.Path(path) for path in flags.config]
         configs = {path.stem: config_files.load(path, overrides, flags.parts) for path in paths}
         for cfg in configs.values():
             check(cfg, variants)
         for name, cfg in configs.items():
-            output = pathlib.Path(flags.output) / name
+            output = user_path(flags.output) / name
             print(compare(cfg, variants, flags.seeds, output, stop), end="\n\n")
 
 

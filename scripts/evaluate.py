@@ -8,9 +8,13 @@ Prints a table; the results of a run are also appended to evaluations.jsonl in i
 docs/evaluation.md explains what is measured.
 """
 
+import pathlib
+import sys
 from collections.abc import Sequence
 
-from gan import cli
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))  # where `build/` was deleted
+
+from gan import cli, environment
 
 
 def main(argv: Sequence[str]) -> None:
@@ -52,6 +56,7 @@ def main(argv: Sequence[str]) -> None:
     from gan.trainers.evaluation.table import format_results
 
     cli.log_to_terminal()
+    environment.check_devices()
     metrics = None if flags.metrics is None else flags.metrics.split(",")
     if flags.images:
         cli.load_parts(flags.parts)

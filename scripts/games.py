@@ -5,10 +5,14 @@ python scripts/games.py --game 'bilinear((1.0, 0.5))' --play 'extragradient; ada
 """
 
 import pathlib
+import sys
 from collections.abc import Sequence
 
-from gan import cli
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))  # where `build/` was deleted
+
+from gan import cli, environment
 from gan.errors import UsageError
+from gan.files import user_path
 
 
 def main(argv: Sequence[str]) -> None:
@@ -42,6 +46,7 @@ def main(argv: Sequence[str]) -> None:
     from gan.analysis.report import CLASSIC, check, report
     from gan.analysis.trajectories import Method
 
+    environment.check_devices()
     cli.load_parts(flags.parts)
     if flags.num_steps < 10:
         raise UsageError(f"--num_steps must be at least 10, given {flags.num_steps}")
@@ -52,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
             raise UsageError(f"--play={text!r}: 'DYNAMICS; OPTIMIZER' is accepted")
         methods.append(Method(dynamics.strip(), optimizer.strip()))
     chosen = methods or CLASSIC
-    output = pathlib.Path(flags.output)
+    output = user_path(flags.output)
     games = flags.game or ("bilinear", "dirac")
     check(games, chosen, output)
     for game in games:

@@ -8,7 +8,11 @@ The first command downloads the dataset, the second needs no network connection;
 prepares the dataset. The third command draws some examples.
 """
 
+import pathlib
+import sys
 from collections.abc import Sequence
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))  # where `build/` was deleted
 
 from gan import cli
 from gan.errors import UsageError

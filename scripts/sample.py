@@ -4,9 +4,13 @@ python scripts/sample.py --workdir runs/digits --num_images 64 --seed 0 --output
 python scripts/sample.py --workdir runs/digits --classes 3,5 --num_images 1000 --separate --output samples
 """
 
+import pathlib
+import sys
 from collections.abc import Sequence
 
-from gan import cli
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))  # where `build/` was deleted
+
+from gan import cli, environment
 from gan.errors import UsageError
 
 
@@ -44,6 +48,7 @@ def main(argv: Sequence[str]) -> None:
 
     if flags.num_images < 1:
         raise UsageError(f"--num_images must be at least 1, given {flags.num_images}")
+    environment.check_devices()
     check_output(flags.output, flags.separate)
     run = load(flags.workdir, flags.step, parts=flags.parts)
     labels = flags.classes

@@ -4,16 +4,20 @@ python scripts/train.py --config configs/digits.py --workdir runs/digits
 python scripts/train.py --config configs/digits.py --workdir runs/adam \
         --config.generator_optimizer='adam(1e-4)'
 
-After Ctrl-C or SIGTERM it saves and ends (exit code 130 or 143); the same command resumes the run,
-and so does `--workdir` alone.
+After Ctrl-C, SIGTERM or SIGHUP it saves and ends (exit code 130, 143 or 129); the same command resumes
+the run, and so does `--workdir` alone.
 """
 
+import pathlib
+import sys
 import time
 from collections.abc import Sequence
 
 START_TIME = time.monotonic()
 
-from gan import cli
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))  # where `build/` was deleted
+
+from gan import cli, environment
 from gan.preemption import Stop
 
 
@@ -84,6 +88,7 @@ def main(argv: Sequence[str]) -> None:
         cli.log_to_terminal()
         if flags.distributed:
             join_processes(flags.distributed)
+        environment.check_devices()
         path = flags.config or config_files.of_run(flags.workdir)
         train(
             config_files.load(path, overrides, flags.parts),

@@ -43,7 +43,8 @@ def run_script(
 def run_script_here(script: str, *args: Any, code: int = 0) -> "subprocess.CompletedProcess[str]":
     """Runs a script in this process, on its devices, and otherwise like `run_script`."""
     argv = [_path(script), *map(str, args)]
-    logger, old_handler = logging.getLogger("absl"), signal.getsignal(signal.SIGTERM)
+    logger = logging.getLogger("absl")
+    old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     handlers, propagate = logger.handlers, logger.propagate
     ended = 0
     with (
@@ -58,7 +59,8 @@ def run_script_here(script: str, *args: Any, code: int = 0) -> "subprocess.Compl
         except SystemExit as error:  # of argparse, or of `_exit`
             ended = exit_now.call_args.args[0] if exit_now.called else int(error.code or 0)
         finally:
-            signal.signal(signal.SIGTERM, old_handler)
+            for number, handler in old.items():
+                signal.signal(number, handler)
             logger.handlers, logger.propagate = handlers, propagate
     return _checked(subprocess.CompletedProcess(argv, ended, out.getvalue(), err.getvalue()), code)
 

@@ -1,9 +1,18 @@
+import os
 import pathlib
 
 import numpy as np
 import pytest
 
-from gan.files import cache_folder, read_arrays, replacing, write_arrays
+from gan.errors import UsageError
+from gan.files import (
+    _temporary_cache,
+    cache_folder,
+    read_arrays,
+    replacing,
+    user_path,
+    write_arrays,
+)
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -44,3 +53,32 @@ def test_the_cache_is_where_the_user_says(monkeypatch):
     monkeypatch.delenv("GAN_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     assert cache_folder("a", "b") == pathlib.Path("/xdg/flax-gan/a/b")
+
+
+def test_the_home_folder_of_a_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert user_path("~/runs") == pathlib.Path("/home/me/runs")
+    assert user_path("runs/~") == pathlib.Path("runs/~")
+    monkeypatch.setenv("GAN_CACHE_DIR", "~/cache")
+    assert cache_folder("real") == pathlib.Path("/home/me/cache/real")
+    with pytest.raises(UsageError, match="character 0"):
+        user_path("a\0b")
+
+
+def test_a_user_without_a_home(monkeypatch, tmp_path):
+    def nobody(uid):
+        raise KeyError(uid)
+
+    for name in ("HOME", "GAN_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(UsageError, match="without ~, or set HOME"):
+        user_path("~/runs")
+    _temporary_cache.cache_clear()
+    own = tmp_path / f"flax-gan-{os.getuid()}"
+    assert cache_folder("real") == own / "real"
+    own.chmod(0o777)  # somebody else may have put notes of trusted code into it
+    _temporary_cache.cache_clear()
+    assert cache_folder() != own
+    _temporary_cache.cache_clear()

@@ -183,6 +183,47 @@ def test_two_that_decode_at_once_keep_one_another_s_files(photos):
     assert not list(photos.parent.glob(".decoding*"))
 
 
+def replaced(folder, name, value):
+    """Decodes what `replaces` the copies of a name that are there."""
+    return decode_once(
+        folder / name, lambda: [(np.full([2, 2, 1], value, np.uint8), 0)], replaces="spec-*"
+    )
+
+
+def test_a_copy_of_what_the_files_were_is_deleted_once_nobody_uses_it(tmp_path):
+    (tmp_path / "other-1").mkdir()  # another resolution
+    old = replaced(tmp_path, "spec-1", 1)
+    new = replaced(tmp_path, "spec-2", 2)
+    assert (tmp_path / "spec-1").exists()  # `old` maps it
+    assert old.examples.examples.max() == 1
+    del old, new
+    newest = replaced(tmp_path, "spec-3", 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other-1", "spec-3"]
+    assert newest.examples.examples.max() == 3
+
+
+def test_a_half_of_a_decoding_that_was_killed_is_deleted_and_one_at_work_is_not(tmp_path):
+    (tmp_path / ".decoding.killed" / "spec-1").mkdir(parents=True)
+    (tmp_path / ".decoding.file").write_text("not ours")
+
+    def decode():
+        replaced(tmp_path, "spec-2", 2)  # as in another process
+        yield np.zeros([2, 2, 1], np.uint8), 0
+
+    decode_once(tmp_path / "spec-1", decode)
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {".decoding.file", "spec-1", "spec-2"}
+
+
+def test_another_spec_of_the_same_folder_keeps_its_copy(photos):
+    build(photos)
+    build(photos, "resize='pad'")
+    build(photos, "resize='pad'", "labels=True")
+    (photos / "a" / "1.png").unlink()
+    build(photos)
+    assert len(list(photos.parent.glob(".photos.decoded/*"))) == 3
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

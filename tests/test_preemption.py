@@ -29,16 +29,19 @@ sys.exit(128 + stop.requested)
 """
 
 
-def program(in_c=False, can_save=True, saving=0.0, patience=60.0):
+def program(in_c=False, can_save=True, saving=0.0, patience=60.0, wrap=()):
     code = PROGRAM.format(in_c=in_c, can_save=can_save, saving=saving, patience=patience)
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*wrap, sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout.readline() == "ready\n"
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_loop_is_asked_to_stop(number):
     process = program()
     process.send_signal(number)
@@ -71,6 +74,17 @@ def test_a_second_sigint_leaves_at_once_and_a_second_sigterm_does_not():
     assert process.returncode == 130
     assert out == ""
     assert err.endswith("stopped by SIGINT at once; what came after the last checkpoint is lost\n")
+
+
+def test_nohup_is_respected():
+    process = program(wrap=["nohup"])
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "SIGHUP" not in err
 
 
 @pytest.mark.parametrize("can_save", [True, False])

@@ -1,7 +1,6 @@
 """The state that a run goes on from: its own checkpoint's, another run's, or a new one."""
 
 import dataclasses
-import pathlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from gan.config import SETTINGS, OnResume, TrainConfig, difference, from_mapping
 from gan.data import description
 from gan.data.description import Description
 from gan.errors import RunError, UsageError
+from gan.files import user_path
 from gan.players import ROLES
 from gan.sharding import agree, barrier
 from gan.state import GANState
@@ -229,8 +229,9 @@ def _branch(
     """Starts from the checkpoint of another run."""
     init_from = origin.init_from
     name, at, number = init_from.rpartition("@")
-    source, step = (name, int(number)) if at and number.isdigit() else (init_from, None)
-    if not pathlib.Path(source).is_dir():
+    given, step = (name, int(number)) if at and number.isdigit() else (init_from, None)
+    source = user_path(given)
+    if not source.is_dir():
         raise UsageError(f"--init_from={init_from}: there is no folder {source}")
     with Checkpoints(source) as checkpoints:
         steps = checkpoints.all_steps()

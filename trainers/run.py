@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan import config_files
+from gan import config_files, environment
 from gan.callbacks import Callback
 from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig, from_mapping
 from gan.errors import RunError, UsageError
+from gan.files import user_path
 from gan.preemption import Stop
 from gan.state import GANState
 from gan.trainers import train as loop
@@ -179,7 +180,7 @@ class Run:
         check_output(path, separate)
         drawn = self._draw(num_images, seed, labels, weights)
         write = write_separately if separate else write_samples
-        write(pathlib.Path(path), self.experiment, *drawn)
+        write(user_path(path), self.experiment, *drawn)
 
     def evaluate(
         self,
@@ -264,7 +265,8 @@ def load(
       UsageError: where there is no such run or step, or its parts cannot be used.
       RunError: where the checkpoint is damaged.
     """
-    path = pathlib.Path(workdir)
+    path = user_path(workdir)
+    environment.check_precision()
     check_workdir(path)
     with Checkpoints(path) as checkpoints:
         experiment, state = load_step(checkpoints, step, _sequence(parts))
@@ -325,6 +327,7 @@ def train(
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise UsageError(f"callbacks: objects of gan.callbacks.Callback, given {callback!r}")
+    environment.check_precision()
     checked = _read(config, workdir, _sequence(parts))
     with _folder(workdir) as path:
         state = loop.train(
@@ -361,7 +364,7 @@ def _sequence(names: str | Sequence[str]) -> Sequence[str]:
 def _folder(workdir: str | os.PathLike[str] | None) -> Iterator[pathlib.Path]:
     """Yields the run's folder; without one, a folder that is removed at the end."""
     if workdir is not None:
-        yield pathlib.Path(workdir)
+        yield user_path(workdir)
         return
     with tempfile.TemporaryDirectory(prefix="flax-gan-") as temporary:
         yield pathlib.Path(temporary)

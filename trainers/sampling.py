@@ -20,7 +20,7 @@ from gan.config import from_mapping
 from gan.data.dataset import to_uint8
 from gan.data.proportions import labels_in_proportion
 from gan.errors import RunError, UsageError, nearest
-from gan.files import replacing
+from gan.files import replacing, user_path
 from gan.image_grid import grid_labels, image_grid, scatter, write_png
 from gan.metrics import vendi
 from gan.state import GANState, stream_key
@@ -313,7 +313,7 @@ def find_classes(experiment: Experiment, names: Sequence[str]) -> list[int]:
 
 def check_output(output: str | os.PathLike[str], separate: bool = False) -> None:
     """Raises UsageError where samples cannot be written to a file, or folder, of this name."""
-    output = pathlib.Path(output)
+    output = user_path(output)
     if separate:
         if output.exists() and not (output.is_dir() and not any(output.iterdir())):
             raise UsageError(f"--output={output}: a folder that is new or empty is accepted")

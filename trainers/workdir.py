@@ -19,7 +19,7 @@ from gan.checkpoints import Checkpoints
 from gan.checkpoints.retention import Retention
 from gan.config import TrainConfig, from_mapping, to_json
 from gan.errors import UsageError
-from gan.files import append_line, replacing
+from gan.files import append_line, replacing, user_path
 from gan.sharding import barrier
 
 _GOOD_EVENTS = ("start", "branch", "resume", "change", "complete", "stop")
@@ -75,7 +75,7 @@ def open_workdir(
     Raises:
       UsageError: where the folder cannot be written, or is in use.
     """
-    path = pathlib.Path(path)
+    path = user_path(path)
     check_writable(path)
     with _lock(path), Checkpoints(path, retention) as checkpoints:
         yield Workdir(path, checkpoints)

@@ -45,8 +45,9 @@ from gan.checkpoints.trees import (
     unwrap_keys,
     without_empty,
 )
-from gan.errors import RunError
+from gan.errors import RunError, UsageError
 from gan.sharding import barrier
+from gan.specs import escaped
 
 T = TypeVar("T")
 _SAVING = re.compile(r"(\d+)\.saving")
@@ -70,6 +71,11 @@ class Checkpoints:
     def __init__(self, workdir: str | pathlib.Path, keep: Sequence[Retention] = (Latest(),)):
         self.workdir = pathlib.Path(workdir)
         self._folder = self.workdir.absolute() / "checkpoints"
+        if str(self._folder) != escaped(str(self._folder)):  # Orbax could not open it
+            raise UsageError(
+                f"{self._folder}: a run's folder must have a name in UTF-8, and all folders above it too: "
+                f"rename them"
+            )
         self._keep = tuple(keep)
         self._thread = futures.ThreadPoolExecutor(1, "checkpoints", _give_way)
         self._pending: futures.Future[None] | None = None

@@ -1,12 +1,19 @@
-"""Decoded images on disk: a dataset is decoded only once, and may be larger than memory."""
+"""Decoded images on disk: a dataset is decoded only once, and may be larger than memory.
+
+Who decodes into a folder, or has its files mapped, holds a lock on it (`flock`), which ends with the
+process however that ends. What nobody holds can be deleted: halves of a decoding that was killed, and copies
+of a dataset as it was before its files changed.
+"""
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -31,6 +38,7 @@ def decode_once(
     folder: pathlib.Path,
     decode: Callable[[], Iterable[tuple[np.ndarray, int]]],
     report: Callable[[], Any] | None = None,
+    replaces: str = "",
 ) -> Decoded:
     """Returns decoded examples from their cache; decodes them first if they are not there.
 
@@ -41,12 +49,14 @@ def decode_once(
       folder: Folder of this cache alone.
       decode: Yields uint8 images of one shape, `[H, W, C]`, with their labels; at least one.
       report: Returns, after the last image, what to keep beside them as JSON.
+      replaces: A pattern of the folders beside it that hold the same dataset as it was before.
     """
     reported = report is not None
+    _delete_unused(folder.parent.glob(".decoding.*"))
     if (known := _read(folder, reported)) is not None:
         return known
     with _scratch_folder(folder) as scratch:
-        path = pathlib.Path(scratch) / folder.name
+        path = scratch / folder.name
         _write(path, decode(), report)
         decoded = _read(path, reported)
         assert decoded is not None
@@ -60,28 +70,71 @@ def decode_once(
             shutil.rmtree(folder, ignore_errors=True)  # damaged, or it would have been read
             with contextlib.suppress(OSError):  # another process has just done the same
                 os.rename(path, folder)
+            _delete_unused(folder.parent.glob(replaces) if replaces else ())  # but not this one
     return decoded  # mapped files can be read even after they are renamed or deleted
 
 
-def _scratch_folder(folder: pathlib.Path) -> tempfile.TemporaryDirectory[str]:
-    """Makes a temporary folder beside the cache, or elsewhere if that is not possible."""
+@contextlib.contextmanager
+def _scratch_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Makes a temporary folder beside the cache, or elsewhere if that is not possible, and locks it."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix=".decoding.", dir=folder.parent)
+        scratch = tempfile.TemporaryDirectory(prefix=".decoding.", dir=folder.parent)
     except OSError as error:
         logging.warning(
             "%s cannot be written (%s): the images are decoded again next time", folder, error
         )
-        return tempfile.TemporaryDirectory()
+        scratch = tempfile.TemporaryDirectory()
+    with scratch as name:
+        lock = _lock(pathlib.Path(name), fcntl.LOCK_SH)
+        if not os.path.exists(name):  # deleted by another process before it was locked
+            os.mkdir(name)
+            lock = _lock(pathlib.Path(name), fcntl.LOCK_SH)
+        try:
+            yield pathlib.Path(name)
+        finally:
+            _unlock(lock)
+
+
+def _lock(folder: pathlib.Path, how: int) -> int | None:
+    """Locks a folder until `_unlock`; returns None where that is not possible."""
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, how)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _unlock(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
+
+
+def _delete_unused(folders: Iterable[pathlib.Path]) -> None:
+    """Deletes the folders that no process has locked."""
+    for folder in folders:
+        lock = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            _unlock(lock)
 
 
 def _read(folder: pathlib.Path, reported: bool) -> Decoded | None:
+    """Reads a cache, which stays locked as long as its examples are in use; None where it is damaged."""
+    lock = _lock(folder, fcntl.LOCK_SH)
     try:
         examples = np.load(folder / "examples.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         report = json.loads((folder / "report.json").read_text()) if reported else None
     except (OSError, ValueError, EOFError):
+        _unlock(lock)
         return None
+    weakref.finalize(examples, _unlock, lock)
     return Decoded(Examples(examples, labels), report) if len(examples) == len(labels) else None
 
 

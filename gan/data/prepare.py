@@ -23,6 +23,7 @@ from gan.data.published_files import (
 )
 from gan.data.sources.tfds import check_tensorflow, make_builder
 from gan.errors import RunError, UsageError
+from gan.files import user_path
 
 _TIMEOUT_SECONDS = 10  # for a first answer from the network
 
@@ -50,7 +51,7 @@ def prepare(name: str, data_dir: str | None = None, raw_dir: str | None = None) 
         logging.info("%s is already prepared, in %s", name, folder)
         return folder
     check_tensorflow(f"{name}: TFDS prepares datasets")
-    raw = None if raw_dir is None else pathlib.Path(raw_dir)
+    raw = None if raw_dir is None else user_path(raw_dir)
     if raw is None:
         _check_network(builder)
     elif not raw.exists():

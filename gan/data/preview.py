@@ -8,7 +8,7 @@ import numpy as np
 from gan.data.class_summary import describe_classes
 from gan.data.dataset import Dataset, Examples
 from gan.errors import UsageError
-from gan.files import replacing
+from gan.files import replacing, user_path
 from gan.image_grid import grid_labels, image_grid, write_png
 
 
@@ -43,9 +43,9 @@ def preview(dataset: Dataset, examples: Examples, path: str) -> None:
         if len(dataset.shape) == 3:
             places = _in_turn(examples.labels, max(dataset.shape[:2]))
             names = [dataset.names[label] for label in examples.labels[places]]
-            write_png(pathlib.Path(path), image_grid(examples.examples[places], names))
+            write_png(user_path(path), image_grid(examples.examples[places], names))
         else:
-            _scatter(examples, pathlib.Path(path))
+            _scatter(examples, user_path(path))
     except OSError as error:
         raise UsageError(f"--preview={path} cannot be written: {error.strerror}") from error
 

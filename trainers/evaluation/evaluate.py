@@ -11,7 +11,9 @@ from absl import logging
 from gan.checkpoints import Checkpoints, DamageError, Manifest
 from gan.checkpoints.manifest import newest_protocol
 from gan.data import DATASETS, Dataset
+from gan.environment import check_precision
 from gan.errors import RunError, UsageError
+from gan.files import user_path
 from gan.metrics.metric import deciding_scores
 from gan.parts import load as load_parts
 from gan.state import GANState
@@ -159,7 +161,8 @@ def evaluate_run(
       UsageError: where there is no such run, step or metric, or no such features for its data.
       RunError: where a checkpoint cannot be trusted, or samples are not finite.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = user_path(workdir)
+    check_precision()
     check_workdir(workdir)
     check_seed(seed)
     load_parts((), parts)  # features and metrics may be among them
@@ -294,7 +297,7 @@ def _load_images(
     images: str, shape: tuple[int, ...], data_dir: str | None
 ) -> tuple[Iterator[np.ndarray], int]:
     """Returns batches of uint8 images `[B, H, W, C]`, and the number of all images."""
-    path = pathlib.Path(images).expanduser()
+    path = user_path(images)
     if path.is_dir() or path.suffix.lower() == ".zip":
         spec = f"images({images!r}, channels={shape[-1]})"
     elif path.exists() and path.suffix != ".npz":

@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import logging
 
-from gan.files import append_line
+from gan.files import append_line, user_path
 
 _NAME = "evaluations.jsonl"
 
@@ -90,7 +90,7 @@ class Result:
 
 def read_results(workdir: str | pathlib.Path) -> list[Result]:
     """Reads the results in a folder's `evaluations.jsonl`; of repeated ones, the last."""
-    path = pathlib.Path(workdir) / _NAME
+    path = user_path(workdir) / _NAME
     results = {}
     for text in path.read_text().splitlines() if path.exists() else ():
         try:

@@ -24,6 +24,7 @@ from gan.data.image_decoding import (
 from gan.data.image_files import Pictures, count_reasons, find_pictures, printable
 from gan.data.resize import Resize, Resolution
 from gan.errors import UsageError
+from gan.files import user_path
 
 _Counts: TypeAlias = dict[str, Counter[str]]  # what is "left_out" and "converted", how often
 _VERSION = 2  # of what decoding makes of a file; another one decodes anew
@@ -56,7 +57,7 @@ def images(
       UsageError: if there are no images, if they differ in size and no resolution is given, or for
         labels that are not there.
     """
-    root = pathlib.Path(os.path.abspath(os.path.expanduser(path)))
+    root = pathlib.Path(os.path.abspath(user_path(path)))
     behind = parse_background(background)
     pictures = find_pictures(root, labels)
 
@@ -67,11 +68,13 @@ def images(
         return Target(side, depth, seen.bits, resize, behind)
 
     counts: _Counts = {"left_out": Counter(), "converted": Counter()}
-    key = _cache_key(pictures, resolution, channels, resize, behind)
+    # Of this folder or zip, each spec has a copy; it replaces the one that was made of other files.
+    spec = _hash(repr((resolution, labels, channels, resize, behind)))[:8]
     (examples, numbers), kept = decode_once(
-        root.parent / f".{root.name}.decoded" / key,
+        root.parent / f".{root.name}.decoded" / f"{spec}-{_key(pictures)}",
         lambda: _decode(root, pictures, make_target(), counts),
         lambda: counts,
+        replaces=f"{spec}-*",
     )
     notes = _notes(root, pictures, kept)
     for note in notes:
@@ -148,10 +151,12 @@ def _say(note: str) -> None:
     logging.warning("%s", note)
 
 
-def _cache_key(pictures: Pictures, *arguments: object) -> str:
-    """Hashes the arguments, and the name, the number of the class, the size and time of every file."""
-    total = hashlib.sha256(repr((_VERSION, arguments)).encode())
-    for file, label in zip(pictures.files, pictures.labels, strict=True):
-        line = f"{file.name} {label} {file.stamp}\n"
-        total.update(line.encode(errors="surrogatepass"))
-    return total.hexdigest()[:16]
+def _key(pictures: Pictures) -> str:
+    """Hashes the name, the number of the class, the size and time of every file."""
+    files = zip(pictures.files, pictures.labels, strict=True)
+    lines = (f"{file.name} {label} {file.stamp}\n" for file, label in files)
+    return _hash(f"{_VERSION}\n" + "".join(lines))[:16]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -8,6 +8,7 @@ import numpy as np
 
 from gan.data.dataset import DATASETS, Dataset, Examples
 from gan.errors import UsageError
+from gan.files import user_path
 
 
 @DATASETS.register("npz")
@@ -21,7 +22,7 @@ def npz(path: str) -> Dataset:
     Raises:
       UsageError: for a file or arrays of any other kind.
     """
-    file = pathlib.Path(path).expanduser()
+    file = user_path(path)
     arrays = _read_arrays(file)
     if "images" not in arrays:
         raise UsageError(f"{file} has no array 'images'; found: {', '.join(arrays) or 'none'}")

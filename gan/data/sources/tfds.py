@@ -3,7 +3,6 @@
 import importlib.util
 import io
 import json
-import os
 import pathlib
 import platform
 import re
@@ -19,6 +18,7 @@ from gan.data.decoded_cache import decode_once
 from gan.data.resize import Resize, Resolution
 from gan.data.resize import resize as resize_image
 from gan.errors import UsageError, nearest
+from gan.files import user_path
 
 _CHUNK_SIZE = 1_000  # records read at a time
 
@@ -129,7 +129,7 @@ def make_builder(name: str, data_dir: str | None) -> Any:
         )
     import tensorflow_datasets as tfds
 
-    data_dir = os.path.expanduser(data_dir or os.path.join("~", "tensorflow_datasets"))
+    data_dir = str(user_path(data_dir or "~/tensorflow_datasets"))
     _check_names_no_code(name, tfds.core.Path(data_dir))
     try:
         builder = tfds.builder(name, data_dir=data_dir)

@@ -1,0 +1,133 @@
+"""The commands in odd surroundings: they do their work, or say in a line what to do."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CONFIG = """import os, sys
+print("na\xefve \u56fe")
+def get_config():
+    return {
+        "dataset": "digits", "generator": "mlp(16, 1)", "discriminator": "mlp(16, 1)",
+        "batch_size": 8, "latent_dim": 4, "num_steps": 2, "log_every_steps": 2,
+        "sample_every_steps": 2, "checkpoint_every_steps": 2, "seed": 7,
+    }
+"""
+ODD = b"a 'b\" \xff\n\xc3\xa9".decode(errors="surrogateescape")  # no terminal shows it
+NO_HOME = "import pwd\ndef nobody(uid): raise KeyError(uid)\npwd.getpwuid = nobody\n"
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / f"{ODD}.py"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+def run(root, cwd, script, *args, shell='"$@"', drop=(), code=0, **variables):
+    """Runs a script by a line of Bash; fails for another exit code, or where there is a traceback."""
+    environment = {name: value for name, value in os.environ.items() if name not in drop}
+    done = subprocess.run(
+        ["bash", "-c", shell, "-", sys.executable, root / "scripts" / script, *args],
+        cwd=cwd, env=environment | {"JAX_NUM_CPU_DEVICES": "1"} | variables, timeout=300, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def digest(done):
+    (line,) = [line for line in done.stderr.splitlines() if "SHA-256" in line]
+    return line.rpartition(" ")[2]
+
+
+@pytest.mark.slow
+def test_train_sample_and_evaluate_in_odd_surroundings(root, tmp_path, small):
+    """No home, an ASCII terminal, double precision asked for, streams closed: the results are the same."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(NO_HOME)
+    (tmp_path / "home").mkdir()
+    plain = run(root, tmp_path, "train.py", "--config", small, "--workdir=~/plain", HOME="home")
+    assert digest(plain)
+    assert (tmp_path / "home" / "plain" / "config.json").exists()
+    ascii_only = {
+        "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii",
+        "TMPDIR": str(tmp_path), "PYTHONPATH": str(tmp_path / "site"), "JAX_ENABLE_X64": "1",
+    }  # fmt: skip
+    homeless = ascii_only | {"drop": ("HOME", "GAN_CACHE_DIR", "XDG_CACHE_HOME")}
+    workdir = "na\xefve '\"\n \u56fe"
+    odd = run(root, tmp_path, "train.py", "--config", small, "--workdir", workdir, **homeless)
+    assert digest(odd) == digest(plain)
+    closed = '"$@" <&- >&- 2>&-'
+    samples = ODD + ".png"
+    run(root, tmp_path, "sample.py", "--workdir", workdir, "--output", samples, shell=closed)
+    assert (tmp_path / samples).exists()
+    scored = run(
+        root, tmp_path, "evaluate.py", "--workdir", workdir, "--features=pixels",
+        "--num_images=128", "--metrics=fid", shell="ulimit -n 64; \"$@\"", **homeless,
+    )  # fmt: skip
+    assert "fid" in scored.stdout
+
+
+@pytest.mark.parametrize(
+    ("shell", "variables", "words"),
+    [
+        ('"$@"', {"JAX_PLATFORMS": "rubbish"}, "JAX_PLATFORMS=rubbish cannot be used here"),
+        ('mkdir x; cd x; rmdir ../x; "$@"', {}, "cd to another"),
+        ('ulimit -v 1000000; "$@"', {}, "ulimit -v unlimited"),
+        ('"$@"', {"GAN_CACHE_LIMIT": "much"}, "GAN_CACHE_LIMIT=much"),
+        ('"$@" --workdir=$\'w\\xff\'', {}, "w\\udcff/checkpoints: a run's folder must have a name in UTF-8"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_said_in_a_line(root, tmp_path, small, shell, variables, words):
+    args = ("--config", small, "--workdir", tmp_path / "run")
+    done = run(root, tmp_path, "train.py", *args, shell=shell, code=2, **variables)
+    assert words in done.stderr.splitlines()[-1]
+    assert {path.name for path in tmp_path.iterdir()} == {small.name}
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("sys.exit(0)", 2), ("sys.exit('no')", 2), ("raise KeyboardInterrupt", 130)]
+)
+def test_a_config_that_wants_to_leave(root, tmp_path, line, code):
+    path = tmp_path / "leaves.py"
+    path.write_text(f"import sys\n{line}\n")
+    done = run(root, tmp_path, "train.py", "--config", path, "--workdir=run", code=code)
+    assert len(done.stderr.splitlines()) == 1
+    if code == 2:
+        assert f"config file {path}, line 2: SystemExit" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_printed_is_a_failure(root, tmp_path):
+    full = '"$@" > /dev/full'
+    done = run(root, tmp_path, "cache.py", shell=full, code=1, PYTHONUNBUFFERED="")
+    assert "No space left on device" in done.stderr
+
+
+def test_the_cache_is_shown_and_emptied(tmp_path, root):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x.npz").write_bytes(bytes(3_000_000))
+    shown = run(root, tmp_path, "cache.py", GAN_CACHE_DIR=str(tmp_path)).stdout
+    assert "real" in shown
+    assert "3.0 MB" in shown
+    assert (
+        "real" not in run(root, tmp_path, "cache.py", "--empty", GAN_CACHE_DIR=str(tmp_path)).stdout
+    )
+    assert not (tmp_path / "real").exists()
+
+
+def test_scripts_run_from_a_checkout_that_is_not_installed(root, tmp_path):
+    """Or whose `build/`, to which an editable install leads, was deleted."""
+    hide = tmp_path / "sitecustomize.py"
+    hide.write_text(
+        "import sys\n"
+        "sys.path[:] = [path for path in sys.path if '__editable__' not in path]\n"
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in str(f).lower()]\n"
+    )
+    for script in ("cache.py", "train.py"):
+        done = run(root, tmp_path, script, "--help", PYTHONPATH=str(tmp_path))
+        assert script in done.stdout
