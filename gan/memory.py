@@ -13,7 +13,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from gan.errors import UsageError
+from gan.argument_bounds import NUMBERS_END
+from gan.errors import UsageError, brief
 
 
 def host_memory() -> int:
@@ -68,3 +69,21 @@ def check_fits(needs: Mapping[str, int], memory: int, where: str) -> None:
 def check_fits_host(what: str, num_bytes: int) -> None:
     """Checks that one thing fits into this machine's memory; see `check_fits`."""
     check_fits({what: num_bytes}, host_memory(), "on this machine")
+
+
+def check_num_images(num_images: int, shape: tuple[int, ...], name: str = "num_images") -> None:
+    """Checks that samples can be held in memory, all at once and as they are drawn.
+
+    Args:
+      num_images: How many.
+      shape: Shape of one of them, uint8 `(H, W, C)` or float32; `()` where only labels are held.
+      name: What the user calls their number.
+
+    Raises:
+      UsageError: where they cannot, or are too few or more than can be counted.
+    """
+    if not isinstance(num_images, int) or not 1 <= num_images < NUMBERS_END:
+        raise UsageError(f"{name} must be from 1 to {NUMBERS_END - 1}, given {brief(num_images)}")
+    size = math.prod(shape) * (1 if len(shape) == 3 else 4) if shape else 0
+    # Batches are joined, so that there are two copies; of the labels too, one of them of int64.
+    check_fits_host(f"{name} = {num_images}", num_images * (2 * size + 12))

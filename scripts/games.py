@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
     chosen = methods or CLASSIC
     output = pathlib.Path(flags.output)
     games = flags.game or ("bilinear", "dirac")
-    check(games, chosen, output)
+    check(games, chosen, flags.num_steps, output)
     for game in games:
         print(report(game, chosen, flags.num_steps, output), end="\n\n")
     print(f"pictures and trajectories: {output}/")

@@ -39,6 +39,7 @@ def main(argv: Sequence[str]) -> None:
     cli.add_parts_flag(parser)
     flags = parser.parse_args(argv)
 
+    from gan.memory import check_num_images
     from gan.trainers.run import load
     from gan.trainers.sampling import CLASSES, check_output
 
@@ -46,6 +47,7 @@ def main(argv: Sequence[str]) -> None:
         raise UsageError(f"--num_images must be at least 1, given {flags.num_images}")
     check_output(flags.output, flags.separate)
     run = load(flags.workdir, flags.step, parts=flags.parts)
+    check_num_images(flags.num_images, run.experiment.dataset.shape, "--num_images")
     labels = flags.classes
     if labels not in CLASSES:
         names = labels.split(",")

@@ -2,17 +2,27 @@
 
 import json
 import re
+import shutil
 import time
 
 import jax
 import numpy as np
 import pytest
 
+import gan
 from gan import memory
 from gan.config import TrainConfig, from_mapping
 from gan.data.description import Description
+from gan.data.description import from_mapping as from_description
 from gan.errors import UsageError
-from gan.memory import check_fits, device_memory, host_memory, tree_bytes, with_unit
+from gan.memory import (
+    check_fits,
+    check_num_images,
+    device_memory,
+    host_memory,
+    tree_bytes,
+    with_unit,
+)
 from gan.sharding import data_mesh
 from gan.trainers.experiment import build
 from gan.trainers.train_step import make_train_step
@@ -144,3 +154,73 @@ def test_the_limit_of_a_container_counts(monkeypatch):
     monkeypatch.setattr(memory.pathlib.Path, "is_file", lambda self: True)
     monkeypatch.setattr(memory.pathlib.Path, "read_text", lambda self: "12345\n")
     assert host_memory() == 12_345
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Returns a run of one step, with points or images."""
+    folder = tmp_path_factory.mktemp("run")
+    return gan.train(
+        TrainConfig(
+            num_steps=1, batch_size=8, generator="mlp(4, 1)", discriminator="mlp(4, 1)",
+            sample_every_steps=0, mesh="data(1)",
+        ),
+        folder / "run",
+    )  # fmt: skip
+
+
+MANY = 2_000_000_000
+
+
+@pytest.mark.parametrize("number", [0, -1, 10**12, 10**5_000, "64", None, 1.5], ids=type)
+def test_a_number_of_samples_that_is_none(number):
+    with pytest.raises(UsageError, match="num_images must be from 1 to 2147483647, given"):
+        check_num_images(number, (8, 8, 1))
+
+
+def test_samples_that_do_not_fit_are_refused_with_their_size(run, tmp_path):
+    begin = time.monotonic()
+    for ask in (
+        lambda: run.sample(MANY),
+        lambda: run.latents(MANY),
+        lambda: run.write_samples(tmp_path / "a.npy", MANY),
+    ):
+        with pytest.raises(UsageError, match=r"num_images = 2000000000 needs .* [GT]B; there is"):
+            ask()
+    assert time.monotonic() - begin < 5
+    for flags in ([], ["--classes", "3,5"], ["--separate"]):
+        output = tmp_path / ("a" if "--separate" in flags else "a.npz")
+        flags += ["--workdir", run.workdir, "--output", output]
+        done = run_script_here("sample.py", "--num_images", MANY, *flags, code=2)
+        assert "--num_images = 2000000000 needs 280 GB" in done.stderr
+        assert not output.exists()
+
+
+def test_a_number_of_scored_samples_that_cannot_be_counted(run):
+    begin = time.monotonic()
+    with pytest.raises(UsageError, match="num_images must be from 1 to 2147483647"):
+        run.evaluate(num_images=10**12, features="pixels")
+    assert time.monotonic() - begin < 5
+
+
+def test_a_strangers_run_that_does_not_fit_is_not_loaded(run, tmp_path):
+    """Whoever can write a manifest can hash it too: `build` itself has to hold."""
+    shutil.copytree(run.workdir, folder := tmp_path / "run")
+    path = folder / "checkpoints" / "1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["config"]["latent_dim"] = 10**9
+    with pytest.raises(
+        UsageError, match=r"generator = .mlp.4, 1.. with latent_dim = 1000000000 needs"
+    ):
+        build(from_mapping(manifest["config"]), from_description(manifest["data"]))
+
+
+def test_games_of_too_many_steps_and_comparisons_of_too_many_seeds(tmp_path, root):
+    done = run_script_here("games.py", "--num_steps", 10**12, "--output", tmp_path / "a", code=2)
+    assert "--num_steps=1000000000000 of bilinear needs" in done.stderr
+    config = root / "configs" / "digits.py"
+    done = run_script_here(
+        "compare.py", "--config", config, "--output", tmp_path / "b", "--seeds", 10**9, code=2
+    )
+    assert "--seeds must be from 1 to 1000, given 1000000000" in done.stderr
+    assert not any(tmp_path.iterdir())

@@ -112,8 +112,8 @@ def check_state_fits(experiment: Experiment) -> None:
         network, sizes = getattr(experiment.game, role), [f"latent_dim = {config.latent_dim}"]
         sizes = sizes if role == "generator" else []
         sizes += [f"{network.num_classes} classes"] if network.conditional else []
-        what = " with ".join([f"{role} = {getattr(config, role)!r}", *sizes])
-        needs[what] = tree_bytes(networks.of(role))
+        what = f"{role} = {getattr(config, role)!r}" + (" with " if sizes else "")
+        needs[what + " and ".join(sizes)] = tree_bytes(networks.of(role))
         optimizer = getattr(config, f"{role}_optimizer")
         needs[f"{role}_optimizer = {optimizer!r}"] = tree_bytes(state.players.of(role).opt_state)
     needs[f"averaging = {config.averaging}"] = tree_bytes(state.averages)
