@@ -7,7 +7,9 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+from gan.errors import brief
 
 
 class Bound:
@@ -46,17 +48,27 @@ class Above(Bound):
 
 @dataclass(frozen=True)
 class Within(Bound):
-    """`least <= value <= most`, or `value < most` where the end is open."""
+    """`least <= value <= most`, without an end that is open."""
 
     least: float
     most: float
     open_end: bool = False
+    open_start: bool = False
 
     def admits(self, value: float) -> bool:  # noqa: D102
-        return self.least <= value and (value < self.most if self.open_end else value <= self.most)
+        above = self.least < value if self.open_start else self.least <= value
+        return above and (value < self.most if self.open_end else value <= self.most)
 
     def __str__(self) -> str:
-        return f"in [{self.least}, {self.most}{')' if self.open_end else ']'}"
+        start, end = "(" if self.open_start else "[", ")" if self.open_end else "]"
+        return f"in {start}{self.least}, {self.most}{end}"
+
+
+NUMBERS_END = 2**31
+"""Numbers of steps, examples and the like are below it: on the devices they are int32."""
+
+Count: TypeAlias = Annotated[int, Within(1, NUMBERS_END, open_end=True)]
+"""Of a config key; in a spec no integer is larger."""
 
 
 def bounds_of(hint: Any) -> tuple[Bound, ...]:
@@ -97,7 +109,7 @@ def check_fields(instance: Any) -> None:
     for field in dataclasses.fields(instance):
         value = getattr(instance, field.name)
         if (bound := broken_bound(value, hints[field.name])) is not None:
-            raise ValueError(f"{field.name} must be {bound}, given {value!r}")
+            raise ValueError(f"{field.name} must be {bound}, given {brief(value)}")
 
 
 class BoundedFields:

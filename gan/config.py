@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 from gan.annotations import matches, type_name
-from gan.argument_bounds import AtLeast, Within, bounds_of, check_fields
-from gan.errors import UsageError, nearest
+from gan.argument_bounds import NUMBERS_END, AtLeast, Count, Within, bounds_of, check_fields
+from gan.errors import UsageError, brief, nearest
 from gan.specs import escaped
 
 
@@ -89,9 +89,9 @@ class TrainConfig:
 
     parts: Annotated[Specs, Setting(on_resume=OnResume.ALLOW)] = ()
     seed: Annotated[int, Within(0, 2**32, open_end=True)] = 0
-    num_steps: Annotated[int, AtLeast(1), _FREE] = 10_000
-    batch_size: Annotated[int, AtLeast(1)] = 64
-    latent_dim: Annotated[int, AtLeast(1), Setting(in_state=True)] = 64
+    num_steps: Annotated[Count, _FREE] = 10_000
+    batch_size: Count = 64
+    latent_dim: Annotated[Count, Setting(in_state=True)] = 64
     dataset: Annotated[str, Setting("dataset", OnResume.SAME_DATA, in_state=True)] = "digits"
     data_dir: Annotated[str | None, _FREE] = None
     data_placement: Annotated[str, Setting("placement", OnResume.ALLOW)] = "auto"
@@ -114,10 +114,13 @@ class TrainConfig:
     sample_every_steps: Annotated[int, AtLeast(0), _FREE] = 1_000
     checkpoint_every_steps: Annotated[int, AtLeast(1), _FREE] = 1_000
     eval_every_steps: Annotated[int, AtLeast(0), _FREE] = 0
-    eval_num_images: Annotated[int, AtLeast(20), _FREE] = 2_500
+    eval_num_images: Annotated[int, Within(20, NUMBERS_END, open_end=True), _FREE] = 2_500
     eval_features: Annotated[str, Setting("features", OnResume.ALLOW)] = "auto"
 
     def __post_init__(self) -> None:
+        for name, hint in _TYPES.items():
+            if not matches(value := getattr(self, name), hint):
+                raise UsageError(f"config: {name} must be {type_name(hint)}, given {brief(value)}")
         try:
             check_fields(self)
         except ValueError as error:
@@ -159,8 +162,6 @@ def from_mapping(values: Mapping[str, Any]) -> TrainConfig:
             value = (value,)
         if isinstance(value, list):
             value = tuple(value)
-        if not matches(value, _TYPES[name]):
-            raise UsageError(f"config: {name} must be {type_name(_TYPES[name])}, given {value!r}")
         checked[name] = value
     return TrainConfig(**checked)
 
@@ -193,7 +194,7 @@ def to_json(config: TrainConfig) -> str:
 def _check_key(name: str) -> None:
     if name not in _TYPES:
         hint = nearest(name, _TYPES) or f"; known: {', '.join(_TYPES)}"
-        raise UsageError(f"config: unknown key {name!r}{hint}")
+        raise UsageError(f"config: unknown key {brief(name)}{hint}")
 
 
 def parse_value(name: str, text: str) -> Any:
@@ -208,5 +209,5 @@ def parse_value(name: str, text: str) -> Any:
         return text
     try:
         return ast.literal_eval(escaped(text))
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: nested too deep
         return text

@@ -5,6 +5,8 @@ import signal
 import traceback
 from collections.abc import Collection, Iterable
 
+_LONG = 300  # characters of a value in a message
+
 
 class UsageError(Exception):
     """Something was asked for that cannot be done as asked: a command line exits with 2."""
@@ -34,6 +36,21 @@ def nearest(given: str, accepted: Iterable[str]) -> str:
     # Swapped letters are the commonest slip; otherwise the best match is the first.
     swapped = [name for name in close if sorted(name) == sorted(given)]
     return f"; did you mean {(swapped or close)[0]!r}?"
+
+
+def brief(value: object) -> str:
+    """Shows what was given in a message: what is long is cut in the middle."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no integer of more than 4,300 digits
+        return f"a very large {type(value).__name__}"
+    return text if len(text) <= _LONG else f"{text[: _LONG // 2]}...{text[-_LONG // 4 :]}"
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's text, cut where it is long."""
+    line = (str(error).strip().splitlines() or [""])[0]
+    return line if len(line) <= 2 * _LONG else f"{line[: 2 * _LONG]}..."
 
 
 def describe(error: BaseException) -> str:

@@ -1,6 +1,5 @@
 """Optimizers by name: those of optax, and the optimistic ones as their paper defines them."""
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
@@ -11,13 +10,15 @@ import optax
 import optax.contrib
 
 from gan import schedule_free
-from gan.argument_bounds import Above, AtLeast, broken_bound
+from gan.argument_bounds import AtLeast, Within, broken_bound
 from gan.errors import UsageError
+from gan.optax_bounds import DECAY, MOMENTUM, with_bounds
 from gan.registry import Registry
 from gan.schedules import StepSchedule, of_run_step
 from gan.specs import Spec, names_in, parse
 
 ScalarOrSchedule: TypeAlias = float | Callable[..., Any]
+Rate: TypeAlias = Annotated[float, AtLeast(0)] | Callable[..., Any]
 Strength: TypeAlias = Annotated[float, AtLeast(0)] | Callable[..., Any]
 FirstStep: TypeAlias = Literal["optimistic", "plain"]
 
@@ -42,10 +43,12 @@ _LEFT_OUT = {
 
 
 _SCHEDULE_FREE: dict[str, Any] = {
-    "b1": Annotated[float, Above(0)],  # its weights are those of a division by b1
+    "b1": Annotated[
+        float, Within(0, 1, open_start=True)
+    ],  # its weights are those of a division by b1
     # It would count the optimizer's calls; a schedule as the learning rate counts the run's steps.
     "warmup_steps": None,
-    "learning_rate": ScalarOrSchedule,
+    "learning_rate": Rate,
 }
 
 
@@ -56,18 +59,7 @@ def _register_optax() -> None:
             makes = inspect.signature(maker).return_annotation
             if makes in products and name not in _LEFT_OUT and not name.startswith("_"):
                 changed = _SCHEDULE_FREE if name.startswith("schedule_free") else {}
-                OPTIMIZERS.register(name)(_with_hints(maker, changed) if changed else maker)
-
-
-def _with_hints(maker: Callable[..., Any], hints: dict[str, Any]) -> Callable[..., Any]:
-    """Returns a maker with other annotations of some arguments."""
-
-    @functools.wraps(maker)
-    def bounded(*args: Any, **kwargs: Any) -> Any:
-        return maker(*args, **kwargs)
-
-    bounded.__annotations__ = maker.__annotations__ | hints
-    return bounded
+                OPTIMIZERS.register(name)(with_bounds(name, maker, changed))
 
 
 _register_optax()
@@ -130,12 +122,12 @@ def scale_by_optimistic_gradient(
 
 @OPTIMIZERS.register("optimistic_adam")
 def optimistic_adam(
-    learning_rate: ScalarOrSchedule,
+    learning_rate: Rate,
     strength: Strength | None = None,
     *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
+    b1: Annotated[float, MOMENTUM] = 0.9,
+    b2: Annotated[float, DECAY] = 0.999,
+    eps: Annotated[float, AtLeast(0)] = 1e-8,
     nesterov: bool = False,
     first_step: FirstStep = "optimistic",
 ) -> optax.GradientTransformation:
@@ -170,7 +162,7 @@ def optimistic_adam(
 
 @OPTIMIZERS.register("optimistic_sgd")
 def optimistic_sgd(
-    learning_rate: ScalarOrSchedule,
+    learning_rate: Rate,
     strength: Strength | None = None,
     *,
     first_step: FirstStep = "optimistic",
@@ -195,7 +187,7 @@ def _optimism(
 
 
 @OPTIMIZERS.register("clip_weights")
-def clip_weights(max_abs: float) -> optax.GradientTransformation:
+def clip_weights(max_abs: Annotated[float, AtLeast(0)]) -> optax.GradientTransformation:
     """Keeps every parameter in [-max_abs, max_abs] after the step, at the end of a chain.
 
     Arjovsky et al., "Wasserstein GAN", ICML 2017, Algorithm 1, line 7.

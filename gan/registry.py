@@ -19,7 +19,7 @@ from absl import logging
 
 from gan.annotations import hints_of, matches, type_name
 from gan.argument_bounds import bounds_of, broken_bound
-from gan.errors import UsageError, nearest
+from gan.errors import UsageError, brief, first_line, nearest
 from gan.specs import Spec, parse
 
 ENTRY_POINTS = "flax_gan.parts"
@@ -141,7 +141,7 @@ class Registry(Generic[T]):
             return self._find(name)
         if name not in self:
             hint = nearest(name, self._makers)
-            raise UsageError(f"unknown {self.kind} {name!r}{hint or self._names()}")
+            raise UsageError(f"unknown {self.kind} {brief(name)}{hint or self._names()}")
         return self._makers[name]
 
     def parameters(self, name: str) -> dict[str, inspect.Parameter]:
@@ -209,7 +209,7 @@ class Registry(Generic[T]):
             if name not in parameters:
                 hint = nearest(name, parameters)
                 raise UsageError(
-                    f"{spec.name}: unknown argument {name!r}{hint or f'; it is {usage}'}"
+                    f"{spec.name}: unknown argument {brief(name)}{hint or f'; it is {usage}'}"
                 )
         signature = inspect.Signature(
             [
@@ -239,21 +239,21 @@ class Registry(Generic[T]):
         kwargs |= {name: value for name, value in context.items() if name in accepted}
         try:
             return maker(*args, **kwargs)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{spec.name}: {error}") from error
+        except (TypeError, ValueError, ArithmeticError, OSError) as error:
+            raise UsageError(f"{spec.name}: {first_line(error)}") from error
 
     def _argument(
         self, spec: Spec, name: str, value: Any, hint: Any, context: Mapping[str, Any]
     ) -> Any:
         given = value
         if isinstance(value, Spec) and value.name not in self and matches("", hint):
-            raise UsageError(f"{spec.name}: {name} must be in quotes: {name}={value.name!r}")
+            raise UsageError(f"{spec.name}: {name} must be in quotes: {name}={brief(value.name)}")
         value = self.resolve(value, context)
         if not matches(value, hint):
-            shown = repr(given.name) if isinstance(given, Spec) else repr(given)
+            shown = brief(given.name if isinstance(given, Spec) else given)
             raise UsageError(f"{spec.name}: {name} must be {type_name(hint)}, given {shown}")
         if (bound := broken_bound(value, hint)) is not None:
-            raise UsageError(f"{spec.name}: {name} must be {bound}, given {value!r}")
+            raise UsageError(f"{spec.name}: {name} must be {bound}, given {brief(value)}")
         return value if self.adapt is None else self.adapt(value)
 
     def resolve(self, value: Any, context: Mapping[str, Any] = MappingProxyType({})) -> Any:

@@ -17,6 +17,7 @@ from gan.registry import Registry
 
 Critic: TypeAlias = Callable[[jax.Array], jax.Array]
 Every: TypeAlias = Annotated[int, AtLeast(1)]
+Weight: TypeAlias = Annotated[float, AtLeast(0)]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ REGULARIZERS: Registry[Regularizer] = Registry("regularizer", Regularizer)
 
 
 @REGULARIZERS.register("r1")
-def r1(weight: float = 1.0, every: Every = 1) -> Regularizer:
+def r1(weight: Weight = 1.0, every: Every = 1) -> Regularizer:
     """Builds the penalty (weight / 2) E ||grad_x D(x)||^2 on real examples.
 
     Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018,
@@ -62,7 +63,7 @@ def r1(weight: float = 1.0, every: Every = 1) -> Regularizer:
 
 
 @REGULARIZERS.register("r2")
-def r2(weight: float = 1.0, every: Every = 1) -> Regularizer:
+def r2(weight: Weight = 1.0, every: Every = 1) -> Regularizer:
     """Builds the penalty (weight / 2) E ||grad_x D(x)||^2 on fake examples.
 
     Mescheder et al., 2018, equation 10.
@@ -73,7 +74,7 @@ def r2(weight: float = 1.0, every: Every = 1) -> Regularizer:
 
 
 @REGULARIZERS.register("gradient_penalty")
-def gradient_penalty(weight: float = 10.0, every: Every = 1) -> Regularizer:
+def gradient_penalty(weight: Weight = 10.0, every: Every = 1) -> Regularizer:
     """Builds the penalty weight * E (||grad_x D(x)||_2 - 1)^2 between real and fake examples.
 
     Each x lies on the line between a real and a fake example, at a random place of its own.

@@ -14,7 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gan.errors import UsageError
+from gan.argument_bounds import NUMBERS_END
+from gan.errors import UsageError, brief
+
+_MAX_LENGTH = 10_000  # characters of a spec
+_MAX_DEPTH = 40  # of nodes in the syntax tree of a link: 20 specs within one another
+_MAX_LINKS = 100
+_LARGEST_FLOAT = (2 - 2**-23) * 2.0**127  # of single precision, in which all computes
 
 
 @dataclass(frozen=True)
@@ -40,18 +46,47 @@ def parse(text: str) -> tuple[Spec, ...]:
     Raises:
       UsageError: where the text is not a spec.
     """
+    if len(text) > _MAX_LENGTH:
+        raise UsageError(
+            f"{brief(text)} is not a spec: it has {len(text):,} characters, {_MAX_LENGTH:,} are accepted"
+        )
     if text.strip().isidentifier():
         return (Spec(text.strip()),)  # `raise` is a name here, though not to Python
     try:
         tree = ast.parse(escaped(text.strip()), mode="eval").body
-    except (SyntaxError, ValueError) as error:
+        _check_size(tree)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         message = "'name' or 'name(arguments)' is accepted"
-        raise UsageError(f"{text!r} is not a spec: {message}") from error
+        raise UsageError(f"{brief(text)} is not a spec: {message}") from error
     links: list[ast.expr] = []
     while isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.BitOr):
         links.append(tree.right)
         tree = tree.left
-    return tuple(_spec(link, text) for link in (tree, *reversed(links)))
+    if len(links) >= _MAX_LINKS:
+        raise UsageError(f"{brief(text)}: a chain has {_MAX_LINKS} links at most")
+    try:
+        return tuple(_spec(link, text) for link in (tree, *reversed(links)))
+    except RecursionError as error:  # of sums and the like, which no spec has
+        raise UsageError(f"{brief(text)} is not a spec: it is nested too deep") from error
+
+
+def _check_size(tree: ast.expr) -> None:
+    """Raises UsageError for numbers beyond 32 bits, and for specs that are nested too deep."""
+    nodes: list[tuple[ast.AST, int]] = [(tree, 0)]
+    while nodes:
+        node, depth = nodes.pop()
+        if depth > _MAX_DEPTH:
+            raise UsageError(f"a spec is too deep: at most {_MAX_DEPTH // 2} within one another")
+        if isinstance(node, ast.Constant):
+            number = node.value
+            if isinstance(number, int) and number >= NUMBERS_END:
+                raise UsageError(f"integers must be below {NUMBERS_END}, given {brief(number)}")
+            if isinstance(number, float) and not number <= _LARGEST_FLOAT:
+                raise UsageError(
+                    f"numbers must be at most {_LARGEST_FLOAT:.3g}, given {ast.unparse(node)}"
+                )
+        inner = depth + (not isinstance(node, ast.BinOp))  # a chain's links are beside one another
+        nodes += [(child, inner) for child in ast.iter_child_nodes(node)]
 
 
 def _spec(node: ast.expr, text: str) -> Spec:
@@ -67,11 +102,11 @@ def _spec(node: ast.expr, text: str) -> Spec:
         if None not in names:
             for name in names:
                 if names.count(name) > 1:
-                    raise UsageError(f"{text!r}: argument {name!r} is given twice")
+                    raise UsageError(f"{brief(text)}: argument {brief(name)} is given twice")
             args = tuple(_value(arg, text) for arg in node.args)
             return Spec(node.func.id, args, tuple((str(name), value) for name, value in keywords))
     part = ast.unparse(node)
-    raise UsageError(f"{text!r}: {part!r} is not 'name' or 'name(arguments)'")
+    raise UsageError(f"{brief(text)}: {brief(part)} is not 'name' or 'name(arguments)'")
 
 
 def _value(node: ast.expr, text: str) -> Any:
@@ -83,7 +118,7 @@ def _value(node: ast.expr, text: str) -> Any:
         return ast.literal_eval(node)
     except (ValueError, TypeError) as error:
         part = ast.unparse(node)
-        raise UsageError(f"{text!r}: {part!r} is not a literal or a spec") from error
+        raise UsageError(f"{brief(text)}: {brief(part)} is not a literal or a spec") from error
 
 
 def names_in(text: str) -> set[str]:

@@ -7,8 +7,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from gan.argument_bounds import AtLeast
-from gan.models.network import DISCRIMINATORS, GENERATORS, Discriminator, Generator
+from gan.argument_bounds import AtLeast, Within
+from gan.models.network import (
+    DISCRIMINATORS,
+    GENERATORS,
+    MOST_LAYERS,
+    Discriminator,
+    Generator,
+)
 
 
 @GENERATORS.register("mlp")
@@ -23,7 +29,7 @@ class MLPGenerator(Generator):
     """
 
     width: Annotated[int, AtLeast(1)] = 128
-    depth: Annotated[int, AtLeast(0)] = 3
+    depth: Annotated[int, Within(0, MOST_LAYERS)] = 3
 
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
@@ -49,7 +55,7 @@ class MLPDiscriminator(Discriminator):
     """
 
     width: Annotated[int, AtLeast(1)] = 128
-    depth: Annotated[int, AtLeast(0)] = 3
+    depth: Annotated[int, Within(0, MOST_LAYERS)] = 3
 
     @property
     def per_sample(self) -> bool:  # noqa: D102

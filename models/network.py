@@ -28,6 +28,10 @@ _DOWNSAMPLINGS = {  # by the side in pixels
 }
 
 
+MOST_LAYERS = 256
+"""Layers are traced and compiled one by one: more of them would take for ever."""
+
+
 class Network(nn.Module):
     """A generator or a discriminator.
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from gan.argument_bounds import AtLeast
+from gan.argument_bounds import AtLeast, Within
 from gan.models.layers import Conv
 from gan.models.network import (
     DISCRIMINATORS,
@@ -42,7 +42,7 @@ class _R3GAN(Network):
     """
 
     width: Annotated[int, AtLeast(1)] = 128
-    blocks: Annotated[int, AtLeast(1)] = 1
+    blocks: Annotated[int, Within(1, 32)] = 1
     cardinality: Annotated[int, AtLeast(1)] = 16
     expansion: Annotated[int, AtLeast(1)] = 2
 

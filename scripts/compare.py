@@ -18,6 +18,8 @@ from gan.errors import UsageError
 from gan.files import user_path
 from gan.preemption import Stop
 
+_MOST_SEEDS = 1_000
+
 
 def main(argv: Sequence[str]) -> None:
     """Parses the flags, and compares the variants on each config."""
@@ -36,8 +38,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--b1", type=float, default=0.5, help="of all optimizers (0.5)")
     cli.add_parts_flag(parser)
     flags, overrides = cli.parse_with_overrides(parser, argv)
-    if flags.seeds < 1:
-        raise UsageError(f"--seeds must be at least 1, given {flags.seeds}")
+    if not 1 <= flags.seeds <= _MOST_SEEDS:
+        raise UsageError(f"--seeds must be from 1 to {_MOST_SEEDS}, given {flags.seeds}")
 
     with Stop() as stop:
         from gan import config_files

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
     chosen = methods or CLASSIC
     output = user_path(flags.output)
     games = flags.game or ("bilinear", "dirac")
-    check(games, chosen, output)
+    check(games, chosen, flags.num_steps, output)
     for game in games:
         print(report(game, chosen, flags.num_steps, output), end="\n\n")
     print(f"pictures and trajectories: {output}/")

@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
     cli.add_parts_flag(parser)
     flags = parser.parse_args(argv)
 
+    from gan.memory import check_num_images
     from gan.trainers.run import load
     from gan.trainers.sampling import CLASSES, check_output
 
@@ -51,6 +52,7 @@ def main(argv: Sequence[str]) -> None:
     environment.check_devices()
     check_output(flags.output, flags.separate)
     run = load(flags.workdir, flags.step, parts=flags.parts)
+    check_num_images(flags.num_images, run.experiment.dataset.shape, "--num_images")
     labels = flags.classes
     if labels not in CLASSES:
         names = labels.split(",")

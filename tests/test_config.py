@@ -50,7 +50,7 @@ def test_json_round_trip():
         ("    return {}\n", {"num_steps": "many"}, ["num_steps must be int", "'many'"]),
         ("    return {}\n", {"num_steps": "1.5"}, ["num_steps must be int", "1.5"]),
         ("    return {'loss': 3}\n", {}, ["loss must be str", "3"]),
-        ("    return {}\n", {"num_steps": "0"}, ["num_steps must be at least 1, given 0"]),
+        ("    return {}\n", {"num_steps": "0"}, ["num_steps must be in [1, 2147483648), given 0"]),
         ("    return {}\n", {"seed": "-1"}, ["seed must be in [0, 4294967296), given -1"]),
         (
             "    return {}\n",
@@ -110,5 +110,5 @@ def test_every_key_is_described_and_names_a_registry():
 def test_every_key_is_listed_with_its_type_default_and_meaning():
     lines = config.describe_keys()
     assert len(lines) == len(config.SETTINGS)
-    assert "num_steps=10000  [int, at least 1]  Generator updates to make." in lines
+    assert "num_steps=10000  [int, in [1, 2147483648)]  Generator updates to make." in lines
     assert "data_dir=None  [str or None]  Folder where TFDS has prepared its datasets" in lines[6]

@@ -63,7 +63,7 @@ def test_ring_and_grid_have_the_papers_places():
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("gaussians(0)", "modes must be at least 1"),
+        ("gaussians(0)", r"modes must be in \[1, 10000\]"),
         ("gaussians(8, 'grid')", "square number for a grid, given 8"),
         ("gaussians(8, 'star')", "'ring' or 'grid', given 'star'"),
         ("gaussians(8, std=0.0)", "std must be above 0"),

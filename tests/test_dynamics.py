@@ -392,7 +392,7 @@ def test_the_half_steps_of_extragradient_see_fresh_batches_and_keys():
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("alternating(0)", "discriminator_steps must be at least 1, given 0"),
+        ("alternating(0)", r"discriminator_steps must be in \[1, 100\], given 0"),
         ("lookahead(steps=0)", "steps must be at least 1, given 0"),
         ("lookahead(alpha=1.5)", r"alpha must be in \[0, 1\], given 1.5"),
         ("lookahead(inner='extragradient')", "inner must be Dynamics, given 'extragradient'"),

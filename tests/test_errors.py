@@ -1,7 +1,13 @@
-from gan.errors import nearest
+from gan.errors import brief, nearest
 
 
 def test_nearest_prefers_swapped_letters():
     assert nearest("adma", ["adamax", "adam", "sgd"]) == "; did you mean 'adam'?"
     assert nearest("num_step", ["num_steps", "seed"]) == "; did you mean 'num_steps'?"
     assert nearest("zzz", ["adam"]) == ""
+
+
+def test_a_value_in_a_message_is_short():
+    assert brief("x") == "'x'"
+    assert len(brief("x" * 10**6)) < 400
+    assert brief(10**5_000) == "a very large int"

@@ -87,7 +87,7 @@ def test_a_best_that_is_never_saved_is_refused():
         ({"mesh": "data(9)"}, ["mesh = 'data(9)'", "1 to 8", "given 9"]),
         ({"generator": "dcgn"}, ["generator = 'dcgn'", "did you mean 'dcgan'?"]),
         ({"loss": "hing"}, ["loss = 'hing'", "did you mean 'hinge'?"]),
-        ({"dynamics": "alternating(0)"}, ["dynamics = 'alternating(0)'", "at least 1, given 0"]),
+        ({"dynamics": "alternating(0)"}, ["dynamics = 'alternating(0)'", "in [1, 100], given 0"]),
         ({"averaging": ("ema(2.0)",)}, ["averaging = 'ema(2.0)'", "[0, 1), given 2.0"]),
         ({"regularizers": ("r3",)}, ["regularizers = 'r3'", "did you mean 'r2'?"]),
         ({"generator_optimizer": "adma(1e-4)"}, ["generator_optimizer", "did you mean 'adam'?"]),

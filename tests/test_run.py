@@ -111,7 +111,7 @@ def test_the_generator_is_a_function_that_can_be_differentiated(loaded):
             "labels must be of classes with examples, .*; given -1",
         ),
         (lambda run: run.sample(2, labels=1.5), "labels must be a class"),
-        (lambda run: run.sample(0), "num_images must be at least 1, given 0"),
+        (lambda run: run.sample(0), "num_images must be from 1 to 2147483647, given 0"),
         (lambda run: run.sample(1, seed=-1), "seed must be from 0"),
         (lambda run: run.sample(1, weights="best"), "this run has ema, uniform, raw"),
         (lambda run: run.evaluate(["fidd"]), "did you mean 'fid'"),

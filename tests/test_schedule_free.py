@@ -134,8 +134,8 @@ def test_what_would_hide_the_weights_is_refused(optimizer):
 
 
 def test_no_weights_can_be_found_by_dividing_by_0():
-    assert "b1 above 0" in OPTIMIZERS.bounds("schedule_free_sgd")
-    with pytest.raises(UsageError, match=r"schedule_free_sgd: b1 must be above 0, given 0\.0"):
+    assert "b1 in (0, 1]" in OPTIMIZERS.bounds("schedule_free_sgd")
+    with pytest.raises(UsageError, match=r"schedule_free_sgd: b1 must be in \(0, 1\], given 0\.0"):
         OPTIMIZERS.build("schedule_free_sgd(0.1, b1=0.0)")
 
 

@@ -15,12 +15,12 @@ names = st.from_regex(r"[a-z][a-z_0-9]{0,8}", fullmatch=True).filter(
     )
 )
 literals = st.one_of(
-    st.integers(),
-    st.floats(allow_nan=False, allow_infinity=False),
+    st.integers(-(2**31) + 1, 2**31 - 1),
+    st.floats(allow_nan=False, allow_infinity=False, width=32),
     st.booleans(),
     st.none(),
     st.text(max_size=8),
-    st.tuples(st.integers(), st.text(max_size=3)),
+    st.tuples(st.integers(0, 9), st.text(max_size=3)),
 )
 specs = st.recursive(
     st.builds(Spec, names),
@@ -64,3 +64,33 @@ def test_a_variant_of_a_name(text):
 
 def test_a_word_that_python_keeps_for_itself_is_a_name():
     assert parse("raise") == (Spec("raise"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lookahead(" * 10_000 + ")" * 10_000, "it has 110,000 characters, 10,000 are accepted"),
+        ("sgd(" + "x" * 1_000_000 + ")", "it has 1,000,005 characters"),
+        ("lookahead(" * 50 + ")" * 50, "at most 20 within one another"),
+        ("lookahead(" * 900 + ")" * 900, "is not a spec"),
+        ("sgd(" + "-" * 9_000 + "1)", "is not a spec|too deep"),
+        ("sgd(" + "+".join("1" * 4_000) + ")", "is not a spec|too deep"),
+        ("|".join("a" * 4_000), "100 links at most|is not a spec"),
+        ("a" + ".b" * 4_000, "is not a spec|too deep"),
+        ("sgd(" + "1" * 10_000 + ")", "is not a spec"),
+        ("sgd(" + "1" * 4_000 + ")", "integers must be below 2147483648"),
+        ("sgd(-2147483648)", "integers must be below 2147483648, given 2147483648"),
+        ("sgd(1e400)", "numbers must be at most 3.4e\\+38, given 1e309"),
+        ("sgd(-1e39)", "numbers must be at most"),
+        ("sgd((1, [1e400]))", "numbers must be at most"),
+    ],
+)
+def test_what_is_too_large_is_refused_in_a_short_line(text, words):
+    with pytest.raises(UsageError, match=words) as error:
+        parse(text)
+    assert len(str(error.value)) < 1_000
+    assert "\n" not in str(error.value)
+
+
+def test_twenty_specs_within_one_another():
+    assert parse("lookahead(" * 19 + "a" + ")" * 19)[0].name == "lookahead"

@@ -25,7 +25,7 @@ from gan.data.description import Description, changes, describe_dataset
 from gan.data.permutation import check_indices
 from gan.data.placement import Placement, make_loader
 from gan.dynamics import Dynamics
-from gan.errors import UsageError
+from gan.errors import UsageError, brief
 from gan.games import AdversarialGame
 from gan.models.network import Network
 from gan.nonfinite import OnNonfinite
@@ -38,10 +38,13 @@ from gan.state import GANState, stream_key
 from gan.trainers.evaluation.features import FeatureNetwork
 from gan.trainers.experiment_checks import (
     check_batch_size,
+    check_batches_fit,
     check_names_of_penalties,
     check_networks,
+    check_num_steps,
     check_optimizers,
     check_retention,
+    check_state_fits,
     check_step,
     parts_of_others,
 )
@@ -193,6 +196,7 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
         generator=part("generator_optimizer"), discriminator=part("discriminator_optimizer")
     )
     loss, regularizers, dynamics = part("loss"), part("regularizers"), part("dynamics")
+    check_num_steps(config, dynamics)
     averaging = _named_averaging(config, part("averaging"))
     on_nonfinite, retention = part("on_nonfinite"), part("keep_checkpoints")
     check_names_of_penalties(config, regularizers)
@@ -231,6 +235,9 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
     check_retention(experiment)
     check_networks(experiment)
     check_optimizers(experiment)
+    check_state_fits(experiment)
+    if data is None:  # a run that is saved may be loaded on a smaller machine
+        check_batches_fit(experiment)
     if dynamics.needs_derivative or parts_of_others(config):
         check_step(experiment)
     return experiment
@@ -298,7 +305,7 @@ def _build_parts(config: TrainConfig, key: str, **context: Any) -> Any:
         try:
             return REGISTRIES[kind].build(text, **context)
         except UsageError as error:
-            raise UsageError(f"{key} = {text!r}: {error}") from error
+            raise UsageError(f"{key} = {brief(text)}: {error}") from error
 
     specs = getattr(config, key)
     return build_one(specs) if isinstance(specs, str) else tuple(map(build_one, specs))

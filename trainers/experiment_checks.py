@@ -8,10 +8,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from gan import parts
+from gan.argument_bounds import NUMBERS_END
 from gan.config import SETTINGS, TrainConfig
 from gan.data import Batch
-from gan.dynamics.dynamics import check_optimizer
-from gan.errors import UsageError, describe, nearest
+from gan.dynamics.dynamics import Dynamics, check_optimizer
+from gan.errors import UsageError, brief, describe, nearest
+from gan.memory import check_fits, device_memory, host_memory, tree_bytes
 from gan.metrics.metric import choose_metrics, score_names
 from gan.optimizers import check_links, trace_update
 from gan.players import ROLES
@@ -91,10 +93,46 @@ def check_retention(experiment: Experiment) -> None:
             )
 
 
+def check_num_steps(config: TrainConfig, dynamics: Dynamics) -> None:
+    """Checks that the numbers of all batches of a run fit into int32, as they are counted there."""
+    if config.num_steps * dynamics.num_batches >= NUMBERS_END:
+        most = (NUMBERS_END - 1) // dynamics.num_batches
+        raise UsageError(
+            f"num_steps = {config.num_steps} with dynamics = {config.dynamics!r}: at most {most} steps "
+            f"of {dynamics.num_batches} batches can be counted"
+        )
+
+
+def check_state_fits(experiment: Experiment) -> None:
+    """Checks that the state, of which each device has a copy, fits into memory; allocates nothing."""
+    config, networks = experiment.config, jax.eval_shape(experiment.game.init, jax.random.key(0))
+    state = jax.eval_shape(experiment.init)
+    needs = {"dynamics = " + brief(config.dynamics): tree_bytes(state.dynamics_state)}
+    for role in ROLES:
+        network, sizes = getattr(experiment.game, role), [f"latent_dim = {config.latent_dim}"]
+        sizes = sizes if role == "generator" else []
+        sizes += [f"{network.num_classes} classes"] if network.conditional else []
+        what = f"{role} = {getattr(config, role)!r}" + (" with " if sizes else "")
+        needs[what + " and ".join(sizes)] = tree_bytes(networks.of(role))
+        optimizer = getattr(config, f"{role}_optimizer")
+        needs[f"{role}_optimizer = {optimizer!r}"] = tree_bytes(state.players.of(role).opt_state)
+    needs[f"averaging = {config.averaging}"] = tree_bytes(state.averages)
+    check_fits(needs, device_memory(experiment.mesh), "on each device")
+    check_fits(needs, host_memory(), "on this machine")
+
+
+def check_batches_fit(experiment: Experiment) -> None:
+    """Checks that the real and fake examples and the latents of one step fit into memory."""
+    config, shape = experiment.config, experiment.dataset.shape
+    numbers = 2 * math.prod(shape) + config.latent_dim
+    size = 4 * numbers * config.batch_size * experiment.dynamics.num_batches
+    what = f"batch_size = {config.batch_size} of {' x '.join(map(str, shape))} numbers"
+    memory = device_memory(experiment.mesh) * experiment.mesh.size
+    check_fits({what: size}, memory, "on all devices together")
+
+
 def check_networks(experiment: Experiment) -> None:
-    """Traces the initialisation of someone's own networks."""
-    if not parts_of_others(experiment.config):
-        return
+    """Traces the initialisation of the networks: a fault, or an absurd size, shows before any work."""
     try:
         jax.eval_shape(experiment.game.init, jax.random.key(0))
     except Exception as error:  # whatever a network may raise
@@ -119,12 +157,11 @@ def check_optimizers(experiment: Experiment) -> None:
 def check_step(experiment: Experiment) -> None:
     """Traces one step and one drawing of samples: a fault in someone's part shows before any work."""
     config, batch_size = experiment.config, experiment.config.batch_size
-    images = jnp.zeros([batch_size, *experiment.dataset.shape])
-    labels, update = jnp.zeros([batch_size], jnp.int32), jnp.zeros([], jnp.int32)
-    key = jax.random.key(0)
+    update, key = jnp.zeros([], jnp.int32), jax.random.key(0)
 
     def step(state: GANState) -> Any:
-        examples = images
+        examples = jnp.zeros([batch_size, *experiment.dataset.shape])
+        labels = jnp.zeros([batch_size], jnp.int32)
         for augment in experiment.augmentation:
             examples = augment(examples, key)
         batch = Batch(examples=examples, labels=labels, update=update)

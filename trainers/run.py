@@ -19,6 +19,7 @@ from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig, from_mapping
 from gan.errors import RunError, UsageError
 from gan.files import user_path
+from gan.memory import check_num_images
 from gan.preemption import Stop
 from gan.state import GANState
 from gan.trainers import train as loop
@@ -108,6 +109,7 @@ class Run:
     def latents(self, num_images: int, seed: int = 0) -> jax.Array:
         """Returns the latents `[num_images, Z]` of the samples of a seed."""
         check_seed(seed)
+        check_num_images(num_images, (self.config.latent_dim,))
         return self._sampler.latents(seed, np.arange(num_images))
 
     def generate(
@@ -225,8 +227,7 @@ class Run:
         self, num_images: int, seed: int, labels: Any, weights: str | None
     ) -> tuple[np.ndarray, np.ndarray]:
         check_seed(seed)
-        if num_images < 1:
-            raise UsageError(f"num_images must be at least 1, given {num_images}")
+        check_num_images(num_images, self.experiment.dataset.shape)
         chosen, own = self.weights(weights), self._labels(labels, num_images)
         return self._sampler(chosen, num_images, seed, own)
 

@@ -146,6 +146,7 @@ def compile_program(
     sampler = evaluator.sampler if evaluator else make_sampler(experiment)
     begin = time.monotonic()
     data = loader.at(_seed(experiment, state), int(state.step)).data
+    train_step.check_fits(state, data)
     state = train_step(state, data, 0).state  # compiles, and makes no step
     logging.info(
         "compiled in %.1f s; training from step %d", time.monotonic() - begin, int(state.step)

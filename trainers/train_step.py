@@ -13,6 +13,7 @@ from clu import metrics as clu_metrics
 from jax.sharding import Mesh
 
 from gan.data import Batch, Data, batch_at
+from gan.memory import check_fits, device_memory
 from gan.players import ROLES, Pair, PlayerState
 from gan.schedules import counted_from
 from gan.sharding import agree, replicated
@@ -64,6 +65,20 @@ class TrainStep:
 
     jitted: Any
     mesh: Mesh
+
+    def check_fits(self, state: GANState, data: Data) -> None:
+        """Compiles the program, which the next call then has, and checks that it fits into memory.
+
+        Raises:
+          UsageError: where it does not; the call would never return.
+        """
+        with jax.set_mesh(self.mesh):
+            sizes = self.jitted.lower(state, data, 0).compile().memory_analysis()
+        if sizes is not None:  # a backend need not know
+            size = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
+            size += sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
+            what = "a step with this batch_size and these networks"
+            check_fits({what: size}, device_memory(self.mesh), "on each device")
 
     def __call__(self, state: GANState, data: Data, num_steps: jax.Array | int) -> TrainStepOutput:
         """Makes `num_steps` steps."""

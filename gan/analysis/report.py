@@ -14,6 +14,7 @@ from gan.dynamics import DYNAMICS
 from gan.errors import UsageError
 from gan.files import replacing
 from gan.games import GAMES
+from gan.memory import check_fits_host, tree_bytes
 from gan.optimizers import OPTIMIZERS
 from gan.text_tables import format_table
 
@@ -32,14 +33,19 @@ CLASSIC = (
 _NEAR = 1e-6  # so close to the solution, every smooth game is linear
 
 
-def check(games: Sequence[str], methods: Sequence[Method], output: pathlib.Path) -> None:
+def check(
+    games: Sequence[str], methods: Sequence[Method], num_steps: int, output: pathlib.Path
+) -> None:
     """Builds every part and makes the output folder, before any work.
 
     Raises:
-      UsageError: for a spec that names nothing, or a folder that cannot be written.
+      UsageError: for a spec that names nothing, more steps than fit into memory, or a folder that
+        cannot be written.
     """
     for game in games:
-        GAMES.build(game)
+        players = jax.eval_shape(GAMES.build(game).init, jax.random.key(0))
+        points = 2 * len(methods) * (num_steps + 1)  # from two starting points
+        check_fits_host(f"--num_steps={num_steps} of {game}", points * 2 * tree_bytes(players))
     for method in methods:
         DYNAMICS.build(method.dynamics)
         OPTIMIZERS.build(method.optimizer)

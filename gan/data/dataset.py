@@ -13,6 +13,8 @@ from flax import struct
 from gan.errors import UsageError
 from gan.registry import Registry
 
+_MOST_CLASSES = 1_000_000
+
 
 @dataclass(frozen=True)
 class Mixture:
@@ -67,6 +69,13 @@ class Dataset:
     tfds_name: str | None = None
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.num_classes > _MOST_CLASSES:
+            raise UsageError(
+                f"dataset {self.name}: it has {self.num_classes:,} classes, {_MOST_CLASSES:,} are "
+                f"accepted; labels are numbers from 0, without large gaps"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:

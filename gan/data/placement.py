@@ -1,14 +1,13 @@
 """Where a dataset lies while a run trains on it: on the devices, or in files."""
 
 import enum
-import os
-import pathlib
 
 from absl import logging
 from jax.sharding import Mesh
 
 from gan.data.dataset import Examples
 from gan.data.loaders import DeviceResident, Loader, Streaming
+from gan.memory import device_memory, with_unit
 from gan.registry import Registry
 from gan.sharding import agree
 
@@ -66,8 +65,8 @@ def make_loader(
         limit = device_memory(mesh) // 4
         choices = list(Placement)
         placement = choices[agree(choices.index(choose_placement(size, mesh.size, limit)))]
-        reason = f" (data_placement = 'auto'; up to {_with_unit(limit)} a device)"
-    logging.info("data: %s, %s%s", _with_unit(size), placement.value, reason)
+        reason = f" (data_placement = 'auto'; up to {with_unit(limit)} a device)"
+    logging.info("data: %s, %s%s", with_unit(size), placement.value, reason)
     if placement is Placement.STREAMED:
         return Streaming(examples, batch_size, num_batches, mesh)
     return DeviceResident(examples, mesh, split=placement is Placement.SHARDED)
@@ -84,23 +83,3 @@ def choose_placement(size: int, num_devices: int, limit: int) -> Placement:
     if size <= limit:
         return Placement.REPLICATED
     return Placement.SHARDED if size <= limit * num_devices else Placement.STREAMED
-
-
-def device_memory(mesh: Mesh) -> int:
-    """Returns the memory of a device of this process in bytes; CPU devices share the host's."""
-    device = mesh.local_devices[0]
-    if stats := device.memory_stats():
-        return int(stats["bytes_limit"])
-    host_memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    container = pathlib.Path("/sys/fs/cgroup/memory.max")
-    if container.is_file() and (limit := container.read_text().strip()).isdigit():
-        host_memory = min(host_memory, int(limit))
-    return host_memory // len(mesh.local_devices)
-
-
-def _with_unit(num_bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 1_000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1_000
-    return f"{num_bytes:.3g} TB"

@@ -4,9 +4,9 @@ from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 
-from gan.argument_bounds import AtLeast
+from gan.argument_bounds import Within
 
-Resolution: TypeAlias = Annotated[int, AtLeast(1)]
+Resolution: TypeAlias = Annotated[int, Within(1, 4_096)]
 """The side of a square image in pixels."""
 
 Resize: TypeAlias = Literal["crop", "stretch", "pad"]

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 
-from gan.argument_bounds import AtLeast
+from gan.argument_bounds import Within
 from gan.dynamics.dynamics import DYNAMICS, Dynamics, LinearMap, LinearOptimizer, StepOutput
 from gan.games.game import Game
 from gan.players import Pair, PlayerState, update
@@ -24,7 +24,7 @@ class Alternating(Dynamics):
         the generator; the generator's own step sees the last of those batches and fresh latents.
     """
 
-    discriminator_steps: Annotated[int, AtLeast(1)] = 1
+    discriminator_steps: Annotated[int, Within(1, 100)] = 1  # each is traced
     updates_in_sequence: ClassVar[bool] = True
 
     @property

@@ -205,6 +205,7 @@ class BareStep:
         with _no_compile_cache(), jax.set_mesh(self._step.mesh):
             compiled = self._step.jitted.lower(self._state, data, 1).compile()
         self.compile_seconds = time.perf_counter() - begin
+        self._step.check_fits(self._state, data)
         self.flops = float(compiled.cost_analysis()["flops"])
         self.seconds(1)
         self.seconds(1)

@@ -83,7 +83,7 @@ def test_any_game_and_any_way_to_play(tmp_path):
         (["--game", "dirac(r1=-1.0)"], ["r1 must be at least 0"]),
         (["--play", "extragradient"], ["'DYNAMICS; OPTIMIZER' is accepted"]),
         (["--play", "lookahead(alpha=2.0); sgd(0.1)"], ["alpha must be in [0, 1], given 2.0"]),
-        (["--play", "alternating(0); sgd(0.1)"], ["discriminator_steps must be at least 1"]),
+        (["--play", "alternating(0); sgd(0.1)"], ["discriminator_steps must be in [1, 100]"]),
         (["--play", "simultaneous; optimistic_sgd(0.1, -1.0)"], ["strength must be at least 0"]),
         (["--num_steps", "1"], ["at least 10"]),
         (["--output", "{file}"], ["cannot be written"]),

@@ -14,6 +14,7 @@ from gan.data import DATASETS, Dataset
 from gan.environment import check_precision
 from gan.errors import RunError, UsageError
 from gan.files import user_path
+from gan.memory import check_num_images
 from gan.metrics.metric import deciding_scores
 from gan.parts import load as load_parts
 from gan.state import GANState
@@ -115,6 +116,9 @@ def make_evaluator(
       UsageError: see `Scorer`.
     """
     dataset, spec = real or (experiment.dataset, experiment.config.dataset)
+    # Images are drawn and scored batch by batch; of points, all are compared with all means.
+    mixture = dataset.mixture
+    check_num_images(num_images, () if mixture is None else (mixture.means.size * 2,))
     scorer = Scorer(
         dataset, spec, features, num_images, seed, metrics,
         classes if experiment.game.generator.conditional else "none",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from gan.argument_bounds import Above, AtLeast
+from gan.argument_bounds import Above, Within
 from gan.data.dataset import DATASETS, Dataset, Examples, Mixture
 
 _NUM_POINTS = 50_000
@@ -13,7 +13,7 @@ _NUM_POINTS = 50_000
 
 @DATASETS.register("gaussians")
 def gaussians(
-    modes: Annotated[int, AtLeast(1)] = 8,
+    modes: Annotated[int, Within(1, _NUM_POINTS // 5)] = 8,
     layout: Literal["ring", "grid"] = "ring",
     std: Annotated[float, Above(0)] | None = None,
 ) -> Dataset:

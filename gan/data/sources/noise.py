@@ -1,11 +1,13 @@
 """Random pixels, for timing networks without data."""
 
+import math
 from typing import Annotated
 
 import numpy as np
 
 from gan.argument_bounds import AtLeast
 from gan.data.dataset import DATASETS, Dataset, Examples
+from gan.memory import check_fits_host
 
 _NUM_CLASSES = 10
 
@@ -24,6 +26,7 @@ def noise(
       num_images: Number of images.
     """
     shape = (size, size, channels)
+    check_fits_host(f"num_images = {num_images} of size = {size}", num_images * math.prod(shape))
 
     def load() -> Examples:
         rng = np.random.default_rng(0)
