@@ -15,6 +15,7 @@ from gan.data import description
 from gan.data.description import Description
 from gan.errors import RunError, UsageError
 from gan.players import ROLES
+from gan.run_folder import check_plain
 from gan.sharding import agree, barrier
 from gan.state import GANState
 from gan.trainers.experiment import Experiment, build
@@ -214,6 +215,7 @@ def _branch(
     source, step = (name, int(number)) if at and number.isdigit() else (init_from, None)
     if not pathlib.Path(source).is_dir():
         raise UsageError(f"--init_from={init_from}: there is no folder {source}")
+    check_plain(pathlib.Path(source))
     with Checkpoints(source) as checkpoints:
         steps = checkpoints.all_steps()
         if not steps or (step is not None and step not in steps):
