@@ -272,7 +272,7 @@ def answers(name: str, content: bytes) -> None:
 
 @pytest.mark.parametrize("name", READERS)
 def test_damaged_files_are_read_or_refused_in_a_line(name):
-    @settings(max_examples=60, deadline=5_000, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, deadline=5_000, suppress_health_check=list(HealthCheck))
     @given(READERS[name][1])
     def check(content):
         answers(name, content)

@@ -14,6 +14,7 @@ from gan.checkpoints import Checkpoints
 from gan.checkpoints.manifest import _digest, file_digests
 from gan.errors import RunError
 from gan.run_folder import check_ours
+from gan.trainers.evaluation.results import Protocol, Result, read_results
 from gan.trainers.workdir import open_workdir
 from tests.scripts import run_script_here
 
@@ -290,6 +291,7 @@ LINES = {
     "deep": '{"step":' * 10**5,
     "a list": "[1]",
     "not UTF-8": "\udcff",
+    "half a character": '{"step": 1, "x": "\\ud800"}',
 }
 
 
@@ -345,3 +347,11 @@ def test_parts_that_are_pipes(config, tmp_path):
         "train.py", "--config", tmp_path / "p.py", "--workdir", tmp_path / "new", code=2
     )
     assert "p.py" in done.stderr
+
+
+def test_results_that_no_terminal_can_show_are_skipped(tmp_path):
+    """Found by `test_fuzzing.py`."""
+    protocol = Protocol("pixels", "", "none", "digits", "", 9, 9, 9, "uint8", 0, "data")
+    for weights in ("raw", "\ud800"):
+        Result({"step": 3, "weights": weights}, protocol, {"fid": 1.0}, []).write(tmp_path)
+    assert [result.subject["weights"] for result in read_results(tmp_path)] == ["raw"]

@@ -224,3 +224,11 @@ def test_labels_that_have_no_end(tmp_path):
     pipe(tmp_path / "dataset.json")
     with pytest.raises(UsageError, match="is not JSON that can be read"):
         find_pictures(tmp_path, labels=True)
+
+
+def test_a_zip_member_without_a_name(tmp_path):
+    """Found by `test_fuzzing.py`."""
+    path = archive(tmp_path / "a.zip", {"b.png": png(), "a.png": png()})
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"b.png", b"\0.png"))
+    assert [file.name for file in find_pictures(path, labels=False).files] == ["a.png"]

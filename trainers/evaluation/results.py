@@ -109,6 +109,7 @@ def _parse(line: str) -> Result | None:
     """Returns the result on a line; None for one cut short by a crash, or another version's."""
     try:
         content = parse_json(line)
+        json.dumps(content, ensure_ascii=False).encode()  # what no terminal can show is an error
         protocol = Protocol(**content["protocol"])
         result = Result(content["subject"], protocol, content["scores"], content["warnings"])
     except (ValueError, KeyError, TypeError):
