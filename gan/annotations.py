@@ -39,10 +39,23 @@ def matches(value: Any, hint: Any) -> bool:
         if origin is tuple and args and args[-1] is not Ellipsis:
             return len(value) == len(args) and all(map(matches, value, args))
         return all(matches(item, args[0]) for item in value) if args else True
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            matches(key, args[0]) and matches(inner, args[1]) for key, inner in value.items()
+        )
     if hint is typing.Callable or (inspect.isclass(origin) and issubclass(origin, Callable)):  # type: ignore[arg-type]
         return callable(value)
     checked = origin or hint
     return isinstance(value, checked) if inspect.isclass(checked) else True
+
+
+def fields_match(value: Any) -> bool:
+    """Returns whether each field of a dataclass, read from a file, fits its annotation."""
+    return all(
+        matches(getattr(value, name), hint)
+        for name, hint in hints_of(type(value)).items()
+        if name != "return"
+    )
 
 
 def type_name(hint: Any) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import importlib.util
-import json
 import os
 import pathlib
 import sys
@@ -14,6 +13,8 @@ from gan import parts
 from gan.config import TrainConfig, from_mapping, parse_value
 from gan.errors import Terminated, UsageError, describe, describe_in, nearest
 from gan.files import user_path
+from gan.run_folder import check_plain
+from gan.untrusted import read_json
 
 
 def load(
@@ -47,8 +48,9 @@ def of_run(workdir: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the path of the config of the run in a folder.
 
     Raises:
-      UsageError: where there is none.
+      UsageError: where there is none, or the folder is not as a run leaves it.
     """
+    check_plain(user_path(workdir))
     path = user_path(workdir) / "config.json"
     if not path.is_file():
         raise UsageError(f"--workdir={workdir} holds no run to go on with: a --config is needed")
@@ -87,7 +89,7 @@ def _check_exists(path: pathlib.Path) -> None:
 
 def _read_json(path: pathlib.Path) -> Mapping[str, Any]:
     try:
-        values = json.loads(path.read_text())
+        values = read_json(path)
     except (ValueError, OSError) as error:
         raise UsageError(f"config file {path}: {error}") from error
     if not isinstance(values, dict):

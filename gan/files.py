@@ -74,6 +74,7 @@ def replacing(path: pathlib.Path, *, shared: bool = False) -> Iterator[pathlib.P
     process = f".{os.getpid()}" if shared else ""
     beside = path.with_name(f"{path.name}{process}.tmp")
     try:
+        beside.unlink(missing_ok=True)  # in a stranger's folder it may be a link to anywhere
         yield beside
         beside.replace(path)
     except BaseException:

@@ -21,6 +21,7 @@ from absl import logging
 from gan.errors import Terminated, UsageError, describe, describe_in, nearest
 from gan.files import cache_folder, user_path
 from gan.registry import REGISTRIES, all_or_nothing, forget, installed_parts
+from gan.untrusted import read_plain
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Source:
         return str(self.path) == origin
 
 
+_CODE_BYTES = 2**24  # the most of a file
 _LOADED: dict[str, Source] = {}  # in this process, by name
 
 
@@ -55,10 +57,16 @@ def absolute(name: str, folder: pathlib.Path) -> str:
     Args:
       name: A path of a `.py` file, relative to the folder, or the name of a module.
       folder: That of the config.
+
+    Raises:
+      UsageError: for what cannot be a path.
     """
     if not name.endswith(".py"):
         return name
-    return str((folder / user_path(name)).resolve())
+    try:
+        return str((folder / user_path(name)).resolve())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"parts: {name!r} is no path: {describe(error)}") from error
 
 
 def load(names: Iterable[str], given: Iterable[str] = ()) -> tuple[str, ...]:
@@ -213,15 +221,17 @@ def _find(name: str, hint: str = "") -> Source:
     """
     path = pathlib.Path(name) if name.endswith(".py") else _module_file(name)
     try:
-        code = path.read_bytes()
-    except OSError as error:
+        code = read_plain(path, _CODE_BYTES)
+        digest = hashlib.sha256(code)
+        if name != str(path) and (package := _package_of(name, path)) is not None:
+            for file in sorted(package.rglob("*.py")):
+                digest.update(file.relative_to(package).as_posix().encode())
+                digest.update(read_plain(file, _CODE_BYTES))
+    except (OSError, ValueError) as error:  # the path itself may be of a stranger's run
         there = [other.name for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
         hint = hint or nearest(path.name, there)
-        raise UsageError(f"parts: {path} cannot be read: {error.strerror}{hint}") from error
-    digest = hashlib.sha256(code)
-    if name != str(path) and (package := _package_of(name, path)) is not None:
-        for file in sorted(package.rglob("*.py")):
-            digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+        reason = getattr(error, "strerror", error)
+        raise UsageError(f"parts: {str(path)!r} cannot be read: {reason}{hint}") from error
     return Source(name, path, digest.hexdigest(), code)
 
 
@@ -234,7 +244,8 @@ def _package_of(name: str, path: pathlib.Path) -> pathlib.Path | None:
 def _module_file(name: str) -> pathlib.Path:
     """Finds the file of a module without importing the packages that it is in."""
     found, places = None, None
-    for place in range(name.count(".") + 1):
+    pieces = name.split(".") if "\0" not in name else [""]
+    for place in range(len(pieces) if all(pieces) else 0):
         inner = ".".join(name.split(".")[: place + 1])
         specs = (finder.find_spec(inner, places) for finder in sys.meta_path)
         if (found := next((spec for spec in specs if spec is not None), None)) is None:

@@ -26,12 +26,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from gan.errors import UsageError
 from gan.files import cache_folder, replacing, user_path
 from gan.models.inception import SIZE, InceptionV3
+from gan.untrusted import check_sizes, open_plain, read_npz
 
 PUBLISHED = "pt_inception-2015-12-05-6726825d.pth"
 PUBLISHED_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{PUBLISHED}"
 
 _TIMEOUT_SECONDS = 8.0
+_MOST_BYTES = 2**30  # ten times those of the published file
 _EPSILON = 1e-3  # of the batch normalisation
 _MAGIC = 0x1950A86A20F9469CFC6C  # at the start of files of torch's legacy format
 Arrays: TypeAlias = dict[str, np.ndarray]
@@ -146,7 +148,11 @@ def _check_sha256(path: Path, expected: str, origin: str | None = None) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    try:
+        file = open_plain(path, _MOST_BYTES)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    with file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -162,8 +168,7 @@ def _load_npz(path: Path) -> Weights:
     from gan.checkpoints.trees import digest  # brings Orbax, which is slow to import
 
     try:
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as content:
-            found = {name: content[name] for name in _shapes() if name in content.files}
+        found = read_npz(path, _shapes().keys())
     except Exception as error:  # a damaged archive can raise almost anything
         raise UsageError(f"{path} is not a readable .npz of weights ({_summary(error)})") from error
     arrays = {name: _array(path, found, name, shape) for name, shape in _shapes().items()}
@@ -275,11 +280,13 @@ class _Reader(pickle.Unpickler):
 def _read(path: Path) -> Arrays:
     """Reads the arrays of a state dict, by name."""
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
+        with open_plain(path, _MOST_BYTES) as file:
+            if not zipfile.is_zipfile(file):
+                file.seek(0)
+                return _read_legacy(file)
+            with zipfile.ZipFile(file) as archive:
+                check_sizes(archive.infolist())
                 return _read_zip(archive)
-        with path.open("rb") as file:
-            return _read_legacy(file)
     except Exception as error:  # damaged bytes can raise almost anything
         raise UsageError(
             f"{path} is not a torch.save state dict of tensors alone ({_summary(error)})"

@@ -20,9 +20,12 @@ import numpy as np
 from absl import logging
 
 from gan.cli import quiet_tensorflow
+from gan.errors import UsageError
 from gan.files import replacing
+from gan.untrusted import parse_json, read_lines
 
 _NOT_SHOWN = ("grad_norm/", "update_norm/", "learning_rate/", "strength/")
+_VALUES = (int, float, type(None))  # in `metrics.jsonl`
 _PROGRESS_SECONDS = 15
 _PROFILE_STEPS = 5  # at least; CLU's default
 
@@ -36,9 +39,9 @@ class JSONLinesWriter:
     """
 
     def __init__(self, path: pathlib.Path, last_step: int):
-        kept = [line for step, line in _lines(path) if step <= last_step]
+        kept = [line for values, line in _lines(path) if values["step"] <= last_step]
         with replacing(path) as beside:
-            beside.write_text("".join(kept))
+            beside.write_text("".join(f"{line}\n" for line in kept))
         self._file = path.open("a")
         self._pending: dict[str, Any] = {}
 
@@ -250,16 +253,23 @@ def logged_lines(path: pathlib.Path, last_step: int) -> list[dict[str, Any]]:
       path: A `metrics.jsonl`, which may not be there.
       last_step: The last step to read; later ones are of a course that the run has left.
     """
-    return [json.loads(line) for step, line in _lines(path) if step <= last_step]
+    return [values for values, _ in _lines(path) if values["step"] <= last_step]
 
 
-def _lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
-    """Yields the lines of a `metrics.jsonl` with their steps; skips one that a crash cut short."""
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else ():
+def _lines(path: pathlib.Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yields the lines of a `metrics.jsonl`, parsed and as text; skips one that a crash cut short."""
+    try:
+        lines = read_lines(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    for line in lines:
         try:
-            yield int(json.loads(line)["step"]), line
-        except (ValueError, KeyError, TypeError):
+            values = parse_json(line)
+        except ValueError:
             continue
+        is_object = isinstance(values, dict) and type(values.get("step")) is int
+        if is_object and all(type(value) in _VALUES for value in values.values()):
+            yield values, line
 
 
 def _format_seconds(seconds: float) -> str:

@@ -15,6 +15,7 @@ from gan.data.description import Description
 from gan.errors import RunError, UsageError
 from gan.files import user_path
 from gan.players import ROLES
+from gan.run_folder import check_plain
 from gan.sharding import agree, barrier
 from gan.state import GANState
 from gan.trainers.experiment import Experiment, build
@@ -233,6 +234,7 @@ def _branch(
     source = user_path(given)
     if not source.is_dir():
         raise UsageError(f"--init_from={init_from}: there is no folder {source}")
+    check_plain(source)
     with Checkpoints(source) as checkpoints:
         steps = checkpoints.all_steps()
         if not steps or (step is not None and step not in steps):

@@ -23,6 +23,7 @@ from gan.errors import RunError, UsageError, nearest
 from gan.files import replacing, user_path
 from gan.image_grid import grid_labels, image_grid, scatter, write_png
 from gan.metrics import vendi
+from gan.run_folder import check_plain
 from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.resume import data_of, load_state
@@ -271,9 +272,10 @@ def load_run(
 
 
 def check_workdir(workdir: pathlib.Path) -> None:
-    """Raises UsageError where there is no such folder."""
+    """Raises UsageError where there is no such folder, or one with links where a run has files."""
     if not workdir.is_dir():
         raise UsageError(f"--workdir={workdir}: there is no such folder")
+    check_plain(workdir)
 
 
 def check_seed(seed: int) -> None:

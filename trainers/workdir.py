@@ -20,7 +20,9 @@ from gan.checkpoints.retention import Retention
 from gan.config import TrainConfig, from_mapping, to_json
 from gan.errors import UsageError
 from gan.files import append_line, replacing, user_path
+from gan.run_folder import check_ours, check_plain
 from gan.sharding import barrier
+from gan.untrusted import read_json
 
 _GOOD_EVENTS = ("start", "branch", "resume", "change", "complete", "stop")
 
@@ -73,10 +75,12 @@ def open_workdir(
       retention: The rules by which checkpoints are kept.
 
     Raises:
-      UsageError: where the folder cannot be written, or is in use.
+      UsageError: where the folder cannot be written, is in use, or holds something else than a run.
     """
     path = user_path(path)
     check_writable(path)
+    check_plain(path)
+    check_ours(path)
     with _lock(path), Checkpoints(path, retention) as checkpoints:
         yield Workdir(path, checkpoints)
 
@@ -89,9 +93,9 @@ def read_config(path: pathlib.Path) -> TrainConfig | None:
     """
     file = path / "config.json"
     try:
-        if not file.is_file():
-            return None
-        return from_mapping(json.loads(file.read_text()))
+        return from_mapping(read_json(file, follow=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (ValueError, AttributeError, OSError) as error:
         raise UsageError(f"{file} is not a config: {error}") from error
 

@@ -39,6 +39,7 @@ from gan.checkpoints.manifest import (
 )
 from gan.checkpoints.retention import Latest, Metrics, Retention, steps_to_keep
 from gan.checkpoints.trees import (
+    check_chunks,
     difference,
     digest,
     place_on_devices,
@@ -173,6 +174,7 @@ class Checkpoints:
             saved = self._orbax.metadata(place / "state").item_metadata
             if (line := difference(saved, stored)) is not None:
                 raise RunError(f"checkpoint {place}: {line}")
+            check_chunks(saved)
             state = self._orbax.restore(place / "state", args=ocp.args.StandardRestore(stored))
         except RunError:
             raise
@@ -365,7 +367,10 @@ def _remove_failed(saving: pathlib.Path) -> None:
 def _remove(folder: pathlib.Path) -> None:
     """Removes a folder; one that cannot be removed costs space, but is no reason to end a run."""
     try:
-        shutil.rmtree(folder)
+        if folder.is_symlink():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)
     except OSError as error:
         logging.warning("%s cannot be removed: %s", folder, error.strerror)
 

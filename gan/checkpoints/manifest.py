@@ -5,11 +5,20 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gan.annotations import fields_match
+from gan.untrusted import open_plain, read_json
+
 _NAME = "manifest.json"
+_OF_SYSTEMS = (".DS_Store", ".nfs")  # how names of files begin that systems leave in any folder
+_LASTING = (
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ELOOP, errno.EINVAL, errno.EFBIG,
+    errno.ENAMETOOLONG, errno.ENXIO,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,8 +79,10 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
     Raises:
       DamageError: where it has none, or one that is not as it was written.
     """
+    if folder.is_symlink():
+        raise DamageError("it is a link")
     try:
-        content = json.loads((folder / _NAME).read_text())
+        content = read_json(folder / _NAME, follow=False)
         own = content.pop("sha256")
         manifest = Manifest(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -80,6 +91,8 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
         raise _damage(error) from error
     if _digest(content) != own:
         raise DamageError(f"{_NAME} is not as it was saved")
+    if not fields_match(manifest):
+        raise DamageError(f"{_NAME} is no manifest")
     return manifest
 
 
@@ -92,27 +105,51 @@ def newest_protocol(manifests: Iterable[Manifest]) -> str:
 def verify(folder: pathlib.Path) -> Manifest:
     """Returns the manifest of a folder, all of whose files are as they were saved.
 
-    Files that the manifest does not list do not matter.
+    Files that the manifest does not list do not matter, outside of the state: Orbax could read those.
 
     Raises:
       DamageError: where they are not, with what is wrong.
       OSError: where the files may be there but cannot be read at the moment.
     """
     manifest = read_manifest(folder)
-    for name, expected in manifest.files.items():
-        try:
-            found = _file_digest(folder / name)
-        except OSError as error:
-            raise _damage(error) from error
-        if found != expected:
-            raise DamageError(f"{name} is not as it was saved")
+    try:
+        for name in _plain_files(folder):
+            of_system = name.rpartition("/")[2].startswith(_OF_SYSTEMS)
+            if name.startswith("state/") and name not in manifest.files and not of_system:
+                raise DamageError(f"{name} is not in {_NAME}")
+        for name, expected in manifest.files.items():
+            _check_name(name)
+            if _file_digest(folder / name) != expected:
+                raise DamageError(f"{name} is not as it was saved")
+    except OSError as error:
+        raise _damage(error) from error
     return manifest
+
+
+def _plain_files(folder: pathlib.Path) -> Iterator[str]:
+    """Yields the path of every file below a folder; raises DamageError for what is no plain file."""
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = pathlib.Path(place, name)
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                yield path.relative_to(folder).as_posix()
+            elif not stat.S_ISDIR(mode):
+                kind = "a link" if stat.S_ISLNK(mode) else "no regular file"
+                raise DamageError(f"{path.relative_to(folder).as_posix()!r} is {kind}")
+
+
+def _check_name(name: str) -> None:
+    """Raises DamageError for a path that leads out of the checkpoint, or that no system has."""
+    if name.startswith("/") or ".." in name.split("/") or "\0" in name:
+        raise DamageError(f"{name[:80]!r} is no path within the checkpoint")
 
 
 def _damage(error: OSError) -> Exception:
     """Returns the error to raise: damage for a file that is gone or unreadable for good, else itself."""
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO):
-        return DamageError(f"{pathlib.Path(str(error.filename)).name}: {error.strerror}")
+    if error.errno in _LASTING:
+        name = ascii(pathlib.Path(str(error.filename)).name)[1:-1]
+        return DamageError(f"{name[:80]}: {error.strerror}")
     return error
 
 
@@ -121,5 +158,5 @@ def _digest(content: dict[str, Any]) -> str:
 
 
 def _file_digest(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
+    with open_plain(path, follow=False) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

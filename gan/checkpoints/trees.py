@@ -64,3 +64,18 @@ def difference(saved: Any, target: Any) -> str | None:
         if before.get(name) != now.get(name):
             return f"{name} is {before.get(name)} there and {now.get(name)} in this run"
     return None
+
+
+def check_chunks(saved: Any) -> None:
+    """Checks that no saved array is in chunks larger than itself: whole ones are unpacked to be read.
+
+    Args:
+      saved: Orbax's metadata of the arrays.
+
+    Raises:
+      ValueError: where one is.
+    """
+    for name, leaf in named_leaves(saved):
+        chunk = getattr(leaf.storage, "chunk_shape", None) or ()
+        if any(part > max(side, 1) for part, side in zip(chunk, leaf.shape, strict=True)):
+            raise ValueError(f"{name} {leaf.shape} is in chunks of {chunk}")

@@ -1,6 +1,7 @@
 """What a run must know of its data where these are not at hand; it is saved with the run."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from gan.data.dataset import Dataset, Examples, Mixture, data_digest
 from gan.metrics import vendi
 
 _NUM_REFERENCES = 256
+_MOST_VALUES = 2**31  # of one example
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,12 @@ def from_mapping(values: Mapping[str, Any]) -> Description:
         or not sum(counts)
     ):
         raise ValueError("it describes no classes")
+    if min(description.shape, default=0) < 1 or math.prod(description.shape) > _MOST_VALUES:
+        raise ValueError(f"it describes examples of {_size(description.shape)} values")
+    numbers = [description.std, *(x for mean in description.means for x in mean)]
+    one_length = len({len(mean) for mean in description.means}) <= 1
+    if not one_length or not all(map(math.isfinite, numbers)) or sum(counts) >= 2**63:
+        raise ValueError("its numbers are none of data")
     return description
 
 

@@ -6,7 +6,6 @@ One rule for training, preparing and evaluating: every file is a picture or is c
 import collections
 import functools
 import io
-import json
 import os
 import pathlib
 import re
@@ -17,11 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from gan.errors import UsageError
+from gan.errors import UsageError, describe
+from gan.untrusted import JSON_BYTES, is_bomb, open_plain, parse_json
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 """The formats that are read, by Pillow's names; some builds of Pillow lack the one or other."""
 
+_MOST_ENTRIES = 5_000_000  # of a zip
+_MOST_BYTES = 2**30  # of a picture; Pillow opens none of that size
 _LEFTOVERS = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")  # of systems, in lower case
 
 
@@ -189,9 +191,9 @@ def _read_labels(root: pathlib.Path, file: File) -> dict[str, int] | None:
     where = f"{root}/{printable(file.name)}"
     try:
         with file.open() as stream:
-            content = json.loads(stream.read())
+            content = parse_json(_read_within(stream, JSON_BYTES))
     except Exception as error:  # a zip may hold anything
-        raise UsageError(f"{where} is not JSON that can be read: {error}") from error
+        raise UsageError(f"{where} is not JSON that can be read: {describe(error)}") from error
     wanted = 'accepted is {"labels": [["path", 0], ...]} with integers from 0, or null for none'
     if not isinstance(content, dict):
         raise UsageError(f"{where} is a {type(content).__name__}; {wanted}")
@@ -261,24 +263,28 @@ def _file_of(entry: os.DirEntry[str], name: str) -> File | None:
         return File(name, problem="not a regular file")
     path = entry.path
     stamp = f"{status.st_size} {status.st_mtime_ns}"
-    problem = "" if status.st_size else "empty"
-    return File(name, lambda: open(path, "rb"), stamp, problem)
+    return File(name, lambda: open(path, "rb"), stamp, _size_problem(status.st_size))
 
 
 def _files_in_zip(root: pathlib.Path) -> Iterator[File]:
     """Yields the files of a zip, which is read in place; refuses paths that lead out of it."""
     try:
+        open_plain(root).close()
         archive = zipfile.ZipFile(root)
         status = os.stat(root)
     except Exception as error:  # a zip may hold anything
-        raise UsageError(f"{root} is not a zip file: {error}") from error
+        raise UsageError(f"{root} is not a zip file: {describe(error)}") from error
+    if len(archive.filelist) > _MOST_ENTRIES:
+        raise UsageError(
+            f"{root} has {len(archive.filelist):,} entries; up to {_MOST_ENTRIES:,} are read"
+        )
     stamp = f"{status.st_size} {status.st_mtime_ns}"
     names = set()
     for entry in reversed(archive.infolist()):  # of two with one name, the last counts
         name = "/".join(pathlib.PurePosixPath(entry.filename).parts)
         if ".." in name.split("/") or entry.filename.startswith("/"):
             raise UsageError(f"{root}: the path {entry.filename!r} leads out of the archive")
-        if entry.is_dir():
+        if not name or entry.is_dir():
             continue
         problem = "replaced in the zip" if name in names else _zip_problem(entry)
         names.add(name)
@@ -291,4 +297,17 @@ def _zip_problem(entry: zipfile.ZipInfo) -> str:
         return "linked" if kind == stat.S_IFLNK else "not a regular file"
     if entry.flag_bits & 1:
         return "encrypted"
-    return "" if entry.file_size else "empty"
+    return "unpacking to far more" if is_bomb(entry) else _size_problem(entry.file_size)
+
+
+def _size_problem(size: int) -> str:
+    if size > _MOST_BYTES:
+        return "too large"
+    return "" if size else "empty"
+
+
+def _read_within(stream: IO[bytes], most_bytes: int) -> bytes:
+    content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"it has more than {most_bytes:,} bytes")
+    return content

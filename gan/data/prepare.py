@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,7 +25,9 @@ from gan.data.published_files import (
 from gan.data.sources.tfds import check_tensorflow, make_builder
 from gan.errors import RunError, UsageError
 from gan.files import user_path
+from gan.untrusted import open_plain
 
+_MOST_TAR_BYTES = 2**28  # CIFAR's have up to 204,800,000 unpacked
 _TIMEOUT_SECONDS = 10  # for a first answer from the network
 
 
@@ -157,9 +160,8 @@ def _copy_cifar(dataset: str, raw: pathlib.Path, name: str, destination: pathlib
     with tempfile.TemporaryDirectory() as scratch:
         if (archive := raw if raw.is_file() else raw / name).is_file():
             try:
-                with tarfile.open(archive) as tar:
-                    tar.extractall(scratch, filter="data")  # refuses paths that lead out
-            except (tarfile.TarError, OSError, EOFError) as error:
+                _unpack(archive, pathlib.Path(scratch))
+            except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
                 raise UsageError(f"{archive} is not a complete tar.gz file: {error}") from error
             check_cifar(dataset, pathlib.Path(scratch) / folder, f"{archive}: {folder}")
             shutil.copyfile(archive, destination)
@@ -169,6 +171,18 @@ def _copy_cifar(dataset: str, raw: pathlib.Path, name: str, destination: pathlib
         with tarfile.open(destination, "w:gz", compresslevel=1) as tar:
             for path in _cifar_files(dataset, unpacked):
                 tar.add(path, f"{folder}/{path.name}")
+
+
+def _unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
+    """Unpacks a `.tar.gz`, as far as it is no larger than the published ones."""
+    with open_plain(archive) as file, gzip.open(file) as packed, tempfile.TemporaryFile() as plain:
+        while plain.tell() <= _MOST_TAR_BYTES and (block := packed.read(2**20)):
+            plain.write(block)
+        if plain.tell() > _MOST_TAR_BYTES:
+            raise tarfile.TarError(f"it unpacks to more than {_MOST_TAR_BYTES:,} bytes")
+        plain.seek(0)
+        with tarfile.open(fileobj=plain) as tar:
+            tar.extractall(folder, filter="data")  # refuses paths that lead out
 
 
 def _cifar_files(dataset: str, folder: pathlib.Path) -> Iterator[pathlib.Path]:

@@ -4,10 +4,12 @@ import gzip
 import hashlib
 import pathlib
 import struct
+import zlib
 
 import numpy as np
 
 from gan.errors import UsageError
+from gan.untrusted import open_plain
 
 CIFAR_FOLDERS = {"cifar10": "cifar-10-batches-bin", "cifar100": "cifar-100-binary"}
 CIFAR_RECORDS = {
@@ -15,6 +17,8 @@ CIFAR_RECORDS = {
     "cifar100": {"train.bin": 50_000, "test.bin": 10_000},
 }
 _CIFAR_LABELS = {"cifar10": (10,), "cifar100": (20, 100)}  # number of classes of each label byte
+
+_MOST_IDX_BYTES = 16 + 60_000 * 28 * 28
 
 # MD5 of the unpacked files, as in many projects that check them.
 _DIGESTS = {
@@ -52,8 +56,8 @@ def check_idx(dataset: str, path: pathlib.Path) -> None:
       UsageError: for the first difference from what was published.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+        content = _read_idx(path)
+    except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path} is not a complete gzip file: {error}") from error
     dimensions = 3 if "idx3" in path.name else 1
     size = 4 + 4 * dimensions
@@ -71,6 +75,15 @@ def check_idx(dataset: str, path: pathlib.Path) -> None:
     if dimensions == 1 and max(content[size:]) > 9:
         raise UsageError(f"{path}: label {max(content[size:])}, but there are 10 classes")
     _check_digest(dataset, path.name.removesuffix(".gz"), content, str(path))
+
+
+def _read_idx(path: pathlib.Path) -> bytes:
+    """Reads a file, unpacked, up to one byte more than the largest has: it may be a bomb."""
+    with open_plain(path) as file:
+        if path.suffix != ".gz":
+            return file.read(_MOST_IDX_BYTES + 1)
+        with gzip.open(file) as unpacked:
+            return unpacked.read(_MOST_IDX_BYTES + 1)
 
 
 def check_cifar(dataset: str, folder: pathlib.Path, where: str) -> None:

@@ -234,6 +234,7 @@ def test_a_file_in_the_way_of_pictures_ends_it_with_a_line_and_the_checkpoints_s
     start, tmp_path
 ):
     (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lock").write_text("process 1 on host, since 2026-01-01 00:00:00\n")
     (tmp_path / "run" / "samples").write_text("not a folder")
     last = start("--config.sample_every_steps=100").end(1)
     assert "failed: " in last

@@ -11,7 +11,10 @@ from typing import Any
 
 from absl import logging
 
+from gan.annotations import fields_match, matches
+from gan.errors import UsageError
 from gan.files import append_line, user_path
+from gan.untrusted import parse_json, read_lines
 
 _NAME = "evaluations.jsonl"
 
@@ -92,13 +95,25 @@ def read_results(workdir: str | pathlib.Path) -> list[Result]:
     """Reads the results in a folder's `evaluations.jsonl`; of repeated ones, the last."""
     path = user_path(workdir) / _NAME
     results = {}
-    for text in path.read_text().splitlines() if path.exists() else ():
-        try:
-            line = json.loads(text)
-            result = Result(
-                line["subject"], Protocol(**line["protocol"]), line["scores"], line["warnings"]
-            )
-        except (ValueError, KeyError, TypeError):
-            continue  # cut short by a crash, or another version's
-        results[json.dumps(result.subject), result.protocol.fingerprint] = result
+    try:
+        lines = read_lines(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    for line in lines:
+        if (result := _parse(line)) is not None:
+            results[json.dumps(result.subject), result.protocol.fingerprint] = result
     return list(results.values())
+
+
+def _parse(line: str) -> Result | None:
+    """Returns the result on a line; None for one cut short by a crash, or another version's."""
+    try:
+        content = parse_json(line)
+        json.dumps(content, ensure_ascii=False).encode()  # what no terminal can show is an error
+        protocol = Protocol(**content["protocol"])
+        result = Result(content["subject"], protocol, content["scores"], content["warnings"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    scores_fit = matches(result.scores, dict[str, float | None])
+    others_fit = matches(result.subject, dict) and matches(result.warnings, list[str])
+    return result if fields_match(protocol) and scores_fit and others_fit else None

@@ -2,7 +2,6 @@
 
 import importlib.util
 import io
-import json
 import pathlib
 import platform
 import re
@@ -19,6 +18,7 @@ from gan.data.resize import Resize, Resolution
 from gan.data.resize import resize as resize_image
 from gan.errors import UsageError, nearest
 from gan.files import user_path
+from gan.untrusted import read_json
 
 _CHUNK_SIZE = 1_000  # records read at a time
 
@@ -157,8 +157,8 @@ def _check_names_no_code(name: str, data_dir: Any) -> None:
     folder = data_dir / match[1]  # in it are version/ and variant/version/
     for path in (*folder.glob("*/features.json"), *folder.glob("*/*/features.json")):
         try:
-            names = list(_class_names(json.loads(path.read_text())))
-        except ValueError as error:
+            names = list(_class_names(read_json(path)))
+        except (ValueError, OSError) as error:
             raise UsageError(f"{path} is damaged: {error}") from error
         for code in names:
             if not code.startswith("tensorflow_datasets."):
