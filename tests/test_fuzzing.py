@@ -304,7 +304,7 @@ def fuzz(name: str, seconds: float) -> None:
         slowest = max(slowest, time.monotonic() - begin)
 
     some = settings(
-        max_examples=2_000, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
     while time.monotonic() < end:
         some(given(READERS[name][1])(once))()
