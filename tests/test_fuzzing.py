@@ -277,6 +277,7 @@ def test_damaged_files_are_read_or_refused_in_a_line(name):
     def check(content):
         answers(name, content)
 
+    experiment()  # no part of what is timed
     check()
 
 
@@ -304,7 +305,7 @@ def fuzz(name: str, seconds: float) -> None:
         slowest = max(slowest, time.monotonic() - begin)
 
     some = settings(
-        max_examples=2_000, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
     while time.monotonic() < end:
         some(given(READERS[name][1])(once))()

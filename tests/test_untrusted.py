@@ -232,3 +232,20 @@ def test_a_zip_member_without_a_name(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content.replace(b"b.png", b"\0.png"))
     assert [file.name for file in find_pictures(path, labels=False).files] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("a claim of 10**15 elements", "says it has 1,000,000,000,000,000 bytes, and has 0"),
+        ("a claim of texts without letters", "no numbers or texts"),
+        ("1000 to 1", "unpacks to 314,572,800 bytes"),
+        ("an overstated size", "bytes, far too many|do not fit|says it has|unpacks to"),
+        ("a pipe", "it is not a regular file"),
+        ("a hole", "are a hole"),
+    ],
+)
+def test_why_arrays_are_refused(tmp_path, kind, words):
+    BOMBS[kind](tmp_path / "a.npz")
+    with pytest.raises((OSError, ValueError), match=words):
+        read_npz(tmp_path / "a.npz")
