@@ -4,8 +4,10 @@ import contextlib
 import functools
 import os
 import pathlib
+import shutil
 import stat
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -112,3 +114,14 @@ def read_arrays(path: pathlib.Path) -> dict[str, Any] | None:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
+
+
+def remove_while_written(folder: pathlib.Path) -> None:
+    """Removes a folder into which other threads (TensorStore's) may still write for a moment."""
+    absent = 0
+    for _ in range(50):
+        shutil.rmtree(folder, ignore_errors=True)
+        absent = 0 if folder.exists() else absent + 1
+        if absent > 1:
+            return
+        time.sleep(0.1)

@@ -132,6 +132,12 @@ def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.n
         return {name: _read_member(archive, entry) for name, entry in wanted.items()}
 
 
+def names_in_npz(path: Path) -> list[str]:
+    """Returns the names of the arrays of an `.npz`, without reading them."""
+    with open_plain(path) as file, zipfile.ZipFile(file) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
 def check_sizes(entries: Collection[zipfile.ZipInfo]) -> None:
     """Checks what members of a zip that are all read would unpack to.
 

@@ -224,7 +224,7 @@ def test_a_fault_is_one_line_with_its_place(tmp_path, text, words):
 
 def test_a_source_that_is_not_there(tmp_path):
     write(tmp_path / "my_loss.py", LOSS)
-    with pytest.raises(UsageError, match=r"my_los.py cannot be read: No such.*mean 'my_loss.py'"):
+    with pytest.raises(UsageError, match=r"my_los.py' cannot be read: No such.*mean 'my_loss.py'"):
         parts.load([str(tmp_path / "my_los.py")])
     with pytest.raises(UsageError, match=r"'my_package.loss' is neither a .py file nor a module"):
         parts.load(["my_package.loss"])

@@ -202,7 +202,7 @@ def test_misuse_from_python(tmp_path):
             lambda: gan.train(CONFIG, tmp_path / "x", callbacks=[print]),
             "objects of gan.callbacks.Callback",
         ),
-        (lambda: gan.train(CONFIG, tmp_path / "x", parts="no.py"), "no.py cannot be read"),
+        (lambda: gan.train(CONFIG, tmp_path / "x", parts="no.py"), "no.py' cannot be read"),
     ):
         with pytest.raises(gan.UsageError, match=words):
             call()

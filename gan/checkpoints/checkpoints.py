@@ -16,7 +16,6 @@ import re
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from dataclasses import replace
@@ -47,6 +46,7 @@ from gan.checkpoints.trees import (
     without_empty,
 )
 from gan.errors import RunError, UsageError
+from gan.files import remove_while_written
 from gan.sharding import barrier
 from gan.specs import escaped
 
@@ -287,7 +287,7 @@ class Checkpoints:
             saving.rename(place)
             _sync(self._folder)
         except Exception as error:
-            _remove_failed(saving)
+            remove_while_written(saving)
             newest = self.newest()
             rest = (
                 f"the newest valid one is {newest.step}" if newest else "no checkpoint is saved yet"
@@ -351,17 +351,6 @@ class Checkpoints:
         keep.update(periodic[-1:])
         for step in saved.keys() - keep:
             _remove(self._rename(step, "deleting"))
-
-
-def _remove_failed(saving: pathlib.Path) -> None:
-    """Removes a failed save, into which threads of TensorStore may still write for a moment."""
-    absent = 0
-    for _ in range(50):
-        shutil.rmtree(saving, ignore_errors=True)
-        absent = 0 if saving.exists() else absent + 1
-        if absent > 1:
-            return
-        time.sleep(0.1)
 
 
 def _remove(folder: pathlib.Path) -> None:

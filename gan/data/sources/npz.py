@@ -7,7 +7,7 @@ import numpy as np
 from gan.data.dataset import DATASETS, Dataset, Examples
 from gan.errors import UsageError, describe
 from gan.files import user_path
-from gan.untrusted import read_npz
+from gan.untrusted import names_in_npz, read_npz
 
 _MAX_CLASSES = 2**20
 
@@ -26,7 +26,8 @@ def npz(path: str) -> Dataset:
     file = user_path(path)
     arrays = _read_arrays(file)
     if "images" not in arrays:
-        raise UsageError(f"{file} has no array 'images'; found: {', '.join(arrays) or 'none'}")
+        found = ", ".join(names_in_npz(file)[:10]) or "none"
+        raise UsageError(f"{file} has no array 'images'; found: {found}")
     images = arrays["images"]
     if images.ndim == 3:
         images = images[..., None]
