@@ -4,7 +4,11 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+import gan
+from tests.scripts import run_script_here
 
 CONFIG = """import os, sys
 print("na\xefve \u56fe")
@@ -131,3 +135,37 @@ def test_scripts_run_from_a_checkout_that_is_not_installed(root, tmp_path):
     for script in ("cache.py", "train.py"):
         done = run(root, tmp_path, script, "--help", PYTHONPATH=str(tmp_path))
         assert script in done.stdout
+
+
+def test_the_home_folder_in_every_path(tmp_path, monkeypatch):
+    """`~` in flags, specs and Python, of what is read and of what is written."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GAN_CACHE_DIR", "~/cache")
+    config = {
+        "dataset": "npz('~/fake.npz')", "generator": "mlp(8, 1)", "discriminator": "mlp(8, 1)",
+        "num_steps": 1, "batch_size": 8, "sample_every_steps": 0, "mesh": "data(1)",
+        "parts": ("~/mine.py",),
+    }  # fmt: skip
+    np.savez(tmp_path / "fake.npz", images=np.zeros([30, 8, 8], np.uint8))
+    (tmp_path / "mine.py").write_text("")
+    gan.train(config, "~/run")
+    gan.train(config | {"num_steps": 2}, "~/other", init_from="~/run")
+    gan.load("~/other").write_samples("~/fake.png", 30)
+    for script, *flags in (
+        ("sample.py", "--workdir=~/run", "--output=~/fake", "--separate", "--num_images=30"),
+        ("evaluate.py", "--images=~/fake", "--dataset=npz('~/fake.npz')", "--features=pixels"),
+        ("evaluate.py", "--images=~/fake.npz", "--dataset=images('~/fake')", "--features=pixels"),
+        ("prepare_data.py", "--dataset=images('~/fake')", "--preview=~/look.png"),
+        ("train.py", "--config=~/run/config.json", "--workdir=~/third", "--init_from=~/run",
+         "--config.num_steps=2", "--parts=~/mine.py"),
+    ):  # fmt: skip
+        run_script_here(script, *flags)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"run", "other", "third", "fake", "fake.png", "look.png", "cache"}
+    assert not os.path.exists("~")
+
+
+def test_the_home_folder_of_published_files(tmp_path, monkeypatch, tensorflow):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    refused = run_script_here("prepare_data.py", "--dataset=mnist", "--raw_dir=~/none", code=2)
+    assert f"{tmp_path}/none" in refused.stderr
