@@ -228,8 +228,10 @@ def _find(name: str, hint: str = "") -> Source:
                 digest.update(file.relative_to(package).as_posix().encode())
                 digest.update(read_plain(file, _CODE_BYTES))
     except (OSError, ValueError) as error:  # the path itself may be of a stranger's run
-        there = [other.name for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        hint = hint or nearest(path.name, there)
+        there = (
+            {other.name for other in path.parent.glob("*.py")} if path.parent.is_dir() else set()
+        )
+        hint = hint or nearest(path.name, there - {path.name})
         reason = getattr(error, "strerror", error)
         raise UsageError(f"parts: {str(path)!r} cannot be read: {reason}{hint}") from error
     return Source(name, path, digest.hexdigest(), code)

@@ -85,7 +85,7 @@ def test_other_sizes_are_refused(name, shape):
         ("mlp(4, -1)", "depth"),
         ("resnet(0)", "width must be at least 1"),
         ("r3gan(0)", "width must be at least 1"),
-        ("r3gan(blocks=0)", "blocks must be at least 1"),
+        ("r3gan(blocks=0)", "blocks must be in .1, 32., given 0"),
         ("r3gan(cardinality=0)", "cardinality must be at least 1"),
         ("r3gan(expansion=0)", "expansion must be at least 1"),
         ("r3gan(12, cardinality=16)", r"cardinality must divide width \* expansion = 24, given 16"),

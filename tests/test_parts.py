@@ -228,7 +228,7 @@ def test_a_source_that_is_not_there(tmp_path):
         parts.load([str(tmp_path / "my_los.py")])
     with pytest.raises(UsageError, match=r"'my_package.loss' is neither a .py file nor a module"):
         parts.load(["my_package.loss"])
-    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+    with pytest.raises(UsageError, match=r"cannot be read: it is not a regular file$"):
         (tmp_path / "folder.py").mkdir()
         parts.load([str(tmp_path / "folder.py")])
 

@@ -327,8 +327,8 @@ def test_a_file_without_an_end_is_refused(run, name):
     [
         ("[" * 10**5, "nested too deeply"),
         ('{"num_steps": 1' + "0" * 400 + "}", "too large a number"),
-        ('{"parts": ["\\u0000.py"]}', "null byte"),
-        ('{"parts": ["~nobody-here/x.py"]}', "is no path"),
+        ('{"parts": ["\\u0000.py"]}', "it has a character 0"),
+        ('{"parts": ["~nobody-here/x.py"]}', "cannot be read: No such file"),
         ('{"parts": [""]}', "parts: "),
         ('{"parts": ["a..b"]}', "parts: "),
     ],

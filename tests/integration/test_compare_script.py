@@ -35,7 +35,7 @@ def test_misuse(tmp_path):
     (tmp_path / "c.py").write_text(CONFIG)
     args = ("--config", tmp_path / "c.py", "--output", tmp_path / "out")
     for more, words in (
-        (["--seeds", 0], "at least 1"),
+        (["--seeds", 0], "from 1 to 1000"),
         (["--config.dataset=cifar1"], "did you mean 'cifar10'"),
     ):
         assert words in run_here(*args, *more, code=2).stderr.strip().splitlines()[-1]

@@ -167,7 +167,7 @@ def test_list_names_everything_with_its_defaults():
         "  ema(decay=0.999, start_step=0)",
     ):
         assert line in [shown.partition("  [")[0] for shown in out.splitlines()]
-    assert "  alternating(discriminator_steps=1)  [discriminator_steps at least 1]" in out
+    assert "  alternating(discriminator_steps=1)  [discriminator_steps in [1, 100]]" in out
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,6 @@ from gan.errors import UsageError, describe
 from gan.files import user_path
 from gan.untrusted import names_in_npz, read_npz
 
-_MAX_CLASSES = 2**20
-
 
 @DATASETS.register("npz")
 def npz(path: str) -> Dataset:
@@ -47,10 +45,6 @@ def npz(path: str) -> Dataset:
             f"needed, one for each image"
         )
     num_classes = int(labels.max()) + 1
-    if num_classes > _MAX_CLASSES:
-        raise UsageError(
-            f"{file}: a label is {num_classes - 1}; those below {_MAX_CLASSES} are accepted"
-        )
     names = arrays.get("class_names")
     if names is not None:
         if names.ndim != 1 or names.dtype.kind != "U" or len(names) < num_classes:
