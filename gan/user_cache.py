@@ -14,6 +14,7 @@ KEPT = ("inception", "parts")
 """What cannot always be made again: weights may have been put there by hand, and `parts` says whose code
 is trusted. It is deleted only where it is named."""
 
+_KINDS = ("classifiers", "compiled", "inception", "parts", "real")  # the folders that are ours
 _DEFAULT_LIMIT = "10"
 
 
@@ -95,9 +96,12 @@ def _kind(path: pathlib.Path) -> str:
 
 
 def _files() -> list[tuple[pathlib.Path, os.stat_result]]:
-    """Lists the files of all kinds; links are not followed."""
-    root, found = cache_folder(), []
-    for kind in root.iterdir() if root.is_dir() else ():
+    """Lists the files of our kinds; links are not followed.
+
+    `$GAN_CACHE_DIR` may name a folder in which the user has other things too.
+    """
+    found = []
+    for kind in map(cache_folder, _KINDS):
         for folder, _, names in os.walk(kind):
             for name in names:
                 path = pathlib.Path(folder, name)

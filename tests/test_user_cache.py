@@ -67,3 +67,16 @@ def test_misuse(cache, monkeypatch):
         monkeypatch.setenv("GAN_CACHE_LIMIT", value)
         with pytest.raises(UsageError, match=f"GAN_CACHE_LIMIT={value}: a number of GB"):
             user_cache.trim()
+
+
+def test_other_things_in_the_folder_are_left_alone(cache, monkeypatch):
+    """`GAN_CACHE_DIR` may be a folder in which the user has more than our cache."""
+    (cache / "thesis").mkdir()
+    (cache / "thesis" / "chapter").write_text("mine")
+    (cache / "letter").write_text("mine")
+    monkeypatch.setenv("GAN_CACHE_LIMIT", "0")
+    user_cache.trim()
+    user_cache.empty()
+    assert there(cache) == {"trusted", "chapter", "letter"}
+    with pytest.raises(UsageError, match="no 'thesis'"):
+        user_cache.empty(["thesis"])
