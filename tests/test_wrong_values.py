@@ -39,6 +39,9 @@ def at_most(seconds):
         signal.signal(signal.SIGALRM, before)
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:Specifying a key")  # optax's own
+
+
 def specs(kind, name, values):
     """Yields specs of a part with a wrong value for each argument, by position and by name."""
     parameters = REGISTRIES[kind].parameters(name)
@@ -78,7 +81,6 @@ PARTS = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:Specifying a key")
 @pytest.mark.parametrize(("kind", "name"), PARTS)
 def test_a_wrong_value_of_any_argument_is_refused_in_a_line(kind, name):
     registry = REGISTRIES[kind]
