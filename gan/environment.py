@@ -8,6 +8,7 @@ import sys
 
 from gan.errors import UsageError
 
+_OFF = ("", "0", "f", "false", "n", "no", "off")  # as JAX reads its variables
 _ADDRESSES = 2e9  # with less, JAX ends in an abort while it is imported
 
 
@@ -26,15 +27,7 @@ def prepare() -> None:
         os.getcwd()
     except OSError as error:
         raise UsageError("the current folder is no longer there: cd to another first") from error
-    if os.environ.pop("JAX_ENABLE_X64", "0").lower() not in (
-        "",
-        "0",
-        "f",
-        "false",
-        "n",
-        "no",
-        "off",
-    ):
+    if os.environ.pop("JAX_ENABLE_X64", "0").lower() not in _OFF:
         print("JAX_ENABLE_X64 is left aside: runs compute in float32", file=sys.stderr)
     room = resource.getrlimit(resource.RLIMIT_AS)[0]
     if room != resource.RLIM_INFINITY and room < _ADDRESSES:

@@ -144,9 +144,10 @@ def check_sizes(entries: Collection[zipfile.ZipInfo]) -> None:
     Raises:
       ValueError: where they are too many, too large for the memory, or packed too tightly.
     """
+    from gan.memory import host_memory  # imports JAX
+
     total = sum(entry.file_size for entry in entries)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if len(entries) > _NPZ_MEMBERS or total > memory:
+    if len(entries) > _NPZ_MEMBERS or total > host_memory():
         raise ValueError(f"{len(entries):,} members of {total:,} bytes do not fit the memory")
     for entry in entries:
         if is_bomb(entry):

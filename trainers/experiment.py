@@ -40,13 +40,13 @@ from gan.trainers.experiment_checks import (
     check_batch_size,
     check_batches_fit,
     check_names_of_penalties,
-    check_networks,
     check_num_steps,
     check_optimizers,
     check_retention,
     check_state_fits,
     check_step,
     parts_of_others,
+    trace_networks,
 )
 
 
@@ -233,9 +233,9 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
         parts.digests_of(config.parts), data,
     )  # fmt: skip
     check_retention(experiment)
-    check_networks(experiment)
-    check_optimizers(experiment)
-    check_state_fits(experiment)
+    networks = trace_networks(experiment)
+    check_optimizers(experiment, networks)
+    check_state_fits(experiment, networks)
     if data is None:  # a run that is saved may be loaded on a smaller machine
         check_batches_fit(experiment)
     if dynamics.needs_derivative or parts_of_others(config):

@@ -16,7 +16,7 @@ from gan.errors import UsageError, brief, describe, nearest
 from gan.memory import check_fits, device_memory, host_memory, tree_bytes
 from gan.metrics.metric import choose_metrics, score_names
 from gan.optimizers import check_links, trace_update
-from gan.players import ROLES
+from gan.players import ROLES, Pair
 from gan.registry import OURS, REGISTRIES
 from gan.regularizers import Regularizer
 from gan.specs import names_in, parse
@@ -103,10 +103,9 @@ def check_num_steps(config: TrainConfig, dynamics: Dynamics) -> None:
         )
 
 
-def check_state_fits(experiment: Experiment) -> None:
+def check_state_fits(experiment: Experiment, networks: Pair[Any]) -> None:
     """Checks that the state, of which each device has a copy, fits into memory; allocates nothing."""
-    config, networks = experiment.config, jax.eval_shape(experiment.game.init, jax.random.key(0))
-    state = jax.eval_shape(experiment.init)
+    config, state = experiment.config, jax.eval_shape(experiment.init)
     needs = {"dynamics = " + brief(config.dynamics): tree_bytes(state.dynamics_state)}
     for role in ROLES:
         network, sizes = getattr(experiment.game, role), [f"latent_dim = {config.latent_dim}"]
@@ -131,19 +130,18 @@ def check_batches_fit(experiment: Experiment) -> None:
     check_fits({what: size}, memory, "on all devices together")
 
 
-def check_networks(experiment: Experiment) -> None:
-    """Traces the initialisation of the networks: a fault, or an absurd size, shows before any work."""
+def trace_networks(experiment: Experiment) -> Pair[Any]:
+    """Returns the shapes of the networks' parameters and variables: a fault shows before any work."""
     try:
-        jax.eval_shape(experiment.game.init, jax.random.key(0))
+        return jax.eval_shape(experiment.game.init, jax.random.key(0))
     except Exception as error:  # whatever a network may raise
         raise UsageError(
             f"the networks cannot be initialised: {parts.reason(error) or describe(error)}"
         ) from error
 
 
-def check_optimizers(experiment: Experiment) -> None:
+def check_optimizers(experiment: Experiment, networks: Pair[Any]) -> None:
     """Checks of each optimizer that it needs no more than a gradient, and that its weights are known."""
-    networks = jax.eval_shape(experiment.game.init, jax.random.key(0))
     for role in ROLES:
         spec = getattr(experiment.config, f"{role}_optimizer")
         try:

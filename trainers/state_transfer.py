@@ -94,31 +94,43 @@ def _reset_mismatches(state: GANState, new: Experiment) -> tuple[GANState, list[
     """
     fresh, lines, players = new.init_on_mesh(), [], state.players
     for role in ROLES:
-        own, start = players.of(role), fresh.players.of(role)
-        fitting = dict(named_leaves({"w": own.weights, "v": own.variables}))
-        anew: list[str] = []
-
-        def take(path: Any, leaf: Any, fitting: Any = fitting, anew: Any = anew) -> Any:
-            name = jax.tree_util.keystr(path, simple=True, separator=".")
-            if name in fitting and fitting[name].shape == leaf.shape:
-                return fitting[name]
-            anew.append(name[2:])
-            return leaf
-
-        taken = jax.tree_util.tree_map_with_path(take, {"w": start.params, "v": start.variables})
-        if not anew and len(jax.tree.leaves(taken)) == len(fitting):
+        params, variables, anew = _take_fitting(players.of(role), fresh.players.of(role))
+        if anew is None:
             continue
-        opt_state = jax.jit(new.optimizers.of(role).init)(taken["w"])
-        players = players.put(role, PlayerState(taken["w"], taken["v"], opt_state))
+        opt_state = jax.jit(new.optimizers.of(role).init)(params)
+        players = players.put(role, PlayerState(params, variables, opt_state))
         names = ", ".join(anew) or "nothing else"
         lines.append(f"{role}: its optimizer's state starts anew, and so do {names}")
     if not lines:
         return state, []
-    averages = state.averages
-    if players.generator is not state.players.generator:
+    averages, dynamics_state = state.averages, jax.jit(new.dynamics.init)(players)
+    if jax.tree.leaves(dynamics_state):
+        lines.append("dynamics: its state starts anew")
+    if players.generator is not state.players.generator and new.averaging:
         averages = {name: own.init(players.generator) for name, own in new.averaging.items()}
-    dynamics_state = jax.jit(new.dynamics.init)(players)
+        lines.append(f"averaging: {', '.join(averages)} start from the generator as it now is")
     return GANState(state.step, players, dynamics_state, averages, state.rollbacks), lines
+
+
+def _take_fitting(own: PlayerState, fresh: PlayerState) -> tuple[Any, Any, list[str] | None]:
+    """Returns weights and variables as in `fresh`, with the values of all in `own` that fit.
+
+    The third value has the names of those that do not; None where all is as it was.
+    """
+    there = dict(named_leaves({"params": own.weights, "variables": own.variables}))
+    anew: list[str] = []
+
+    def take(path: Any, leaf: Any) -> Any:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name in there and there[name].shape == leaf.shape:
+            return there[name]
+        anew.append(name.partition(".")[2])
+        return leaf
+
+    wanted = {"params": fresh.params, "variables": fresh.variables}
+    taken = jax.tree_util.tree_map_with_path(take, wanted)
+    as_before = not anew and len(jax.tree.leaves(taken)) == len(there)
+    return taken["params"], taken["variables"], None if as_before else anew
 
 
 def _transfer_averages(
