@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -164,3 +166,14 @@ def test_every_score_that_suits_can_decide_which_checkpoint_is_best(dataset, mea
             continue
         with pytest.raises(UsageError, match=f"no score 'eval/{name}' is measured of dataset ="):
             build(config)
+
+
+def test_a_conditional_network_needs_classes(tmp_path):
+    np.savez(tmp_path / "x.npz", images=np.zeros([30, 8, 8], np.uint8))
+    plain = small(dataset=f"npz('{tmp_path / 'x.npz'}')")
+    build(plain)
+    conditional = dict.fromkeys(("generator", "discriminator"), "mlp(4, 1, conditional=True)")
+    with pytest.raises(
+        UsageError, match=r"is conditional, and dataset = .* has no classes; images"
+    ):
+        build(dataclasses.replace(plain, **conditional))

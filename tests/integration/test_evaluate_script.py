@@ -287,3 +287,18 @@ def test_samples_that_are_not_finite(workdir, monkeypatch):
         checkpoints.save(21, state.replace(averages=nan_averages), manifest.config, {})
     done = run_here("--workdir", workdir, "--num_images", 60, "--steps", "21", code=1)
     assert "samples of step 20 have values that are not finite" in done.stderr.splitlines()[-1]
+
+
+def test_a_classifier_that_reads_badly_is_an_event_and_a_warning(cache, tmp_path):
+    """The labels are drawn at random, so that there is nothing to learn."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (200, 8, 8), np.uint8), rng.integers(0, 2, 200)
+    np.savez(tmp_path / "noise.npz", images=images, labels=labels)
+    config = dataclasses.replace(
+        CONFIG, dataset=f"npz('{tmp_path / 'noise.npz'}')", eval_features="classifier"
+    )
+    train(config, tmp_path / "run")
+    events = {line["event"]: line for line in lines(tmp_path / "run" / "history.jsonl")}
+    assert "the classifier recognises only" in events["features"]["message"]
+    (warning, *_) = read_results(tmp_path / "run")[0].warnings
+    assert warning == events["features"]["message"]
