@@ -11,6 +11,7 @@ from collections.abc import Sequence
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))  # where `build/` was deleted
 
 from gan import cli, environment
+from gan.errors import UsageError
 
 
 def main(argv: Sequence[str]) -> None:
@@ -46,7 +47,8 @@ def main(argv: Sequence[str]) -> None:
     from gan.trainers.run import load
     from gan.trainers.sampling import CLASSES, check_output
 
-    check_num_images(flags.num_images, (), "--num_images")
+    if flags.num_images < 1:
+        raise UsageError(f"--num_images must be at least 1, given {flags.num_images}")
     environment.check_devices()
     check_output(flags.output, flags.separate)
     run = load(flags.workdir, flags.step, parts=flags.parts)
