@@ -16,6 +16,8 @@ Role: TypeAlias = Literal["generator", "discriminator"]
 Params: TypeAlias = Any  # a pytree of float arrays
 Variables: TypeAlias = Any  # a pytree: Flax's collections other than "params"
 ROLES: tuple[Role, Role] = ("generator", "discriminator")
+TRAINING_STATE = "training_state"
+"""The key, in a player's variables, of what is no part of its network: the states of regularizers."""
 
 
 @struct.dataclass
@@ -40,7 +42,8 @@ class PlayerState:
 
     Attributes:
       params: The parameters that its optimizer moves, at which gradients are taken.
-      variables: Arrays that gradients do not train: batch statistics, spectral-norm vectors.
+      variables: Arrays that gradients do not train: batch statistics, spectral-norm vectors; and the
+        states of what is added to the player's loss.
       opt_state: The state of the player's own optimizer.
     """
 
@@ -69,6 +72,24 @@ class Gradient:
     loss: jax.Array
     variables: Variables
     metrics: dict[str, jax.Array]
+
+
+def network_variables(variables: Variables) -> Variables:
+    """Returns a player's variables without what is no part of its network."""
+    if not isinstance(variables, dict):
+        return variables
+    return {name: value for name, value in variables.items() if name != TRAINING_STATE}
+
+
+def training_state(variables: Variables) -> dict[str, Any]:
+    """Returns what a player's variables have besides those of its network, by name."""
+    return variables.get(TRAINING_STATE, {}) if isinstance(variables, dict) else {}
+
+
+def with_training_state(variables: Variables, state: dict[str, Any]) -> Variables:
+    """Returns the network's variables together with a training state, which may be empty."""
+    own = network_variables(variables)
+    return {**own, TRAINING_STATE: state} if state else own
 
 
 def pairwise(function: Callable[..., R], *pairs: Pair[Any]) -> Pair[R]:

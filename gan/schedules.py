@@ -51,3 +51,14 @@ class StepSchedule:
 def of_run_step(argument: Any) -> Any:
     """Returns an optimizer's argument, as a `StepSchedule` where it is a schedule."""
     return StepSchedule(argument) if callable(argument) else argument
+
+
+def run_step(otherwise: jax.Array) -> jax.Array:
+    """Returns the step of `counted_from`; outside of it, another number."""
+    step = _STEP.get()
+    return otherwise if step is None else step
+
+
+def value_at(number: Any, step: Any) -> Any:
+    """Returns a number, or the value of a schedule at a step."""
+    return number(step) if callable(number) else number

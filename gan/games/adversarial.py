@@ -1,21 +1,53 @@
 """The adversarial game of a generator and a discriminator (Goodfellow et al., 2014)."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from gan.augmentation import DiscriminatorAugmentation, NoAugmentation
 from gan.data.dataset import Batch
 from gan.errors import UsageError
+from gan.games.draw import Draw, draw
 from gan.games.game import Game, with_metrics
+from gan.games.microbatches import Evaluate, Evaluation, over_microbatches
+from gan.games.penalties import Penalties, apply_penalties, update_number
 from gan.losses import Loss
-from gan.players import Gradient, Pair, Params, PlayerState, Role, Variables
-from gan.regularizers import Regularizer
-from gan.sharding import split_batch
+from gan.players import (
+    Gradient,
+    Pair,
+    Params,
+    PlayerState,
+    Role,
+    Variables,
+    network_variables,
+    training_state,
+    with_training_state,
+)
+from gan.regularizers import PenaltyInputs, Regularizer
 
 _LEAST_DIVISOR = 1e-12  # a smaller derivative cannot be divided by
+Metrics = dict[str, jax.Array]
+
+
+class Logits(NamedTuple):
+    """What the discriminator says of a batch.
+
+    Attributes:
+      real: Logits of the real examples, `[B]`.
+      fake: Logits of the fake ones, `[B]`.
+      real_classes: Logits of the classes of the real examples, `[B, classes]`; None where the loss
+        does not ask for them.
+      fake_classes: Those of the fake ones.
+    """
+
+    real: jax.Array
+    fake: jax.Array
+    real_classes: jax.Array | None = None
+    fake_classes: jax.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -24,12 +56,16 @@ class AdversarialGame(Game):
 
     Attributes:
       generator: A module, `(latents [B, Z], labels [B] or None, train=) -> [B, *shape]`.
-      discriminator: A module, `(examples [B, *shape], labels [B] or None, train=) -> logits [B]`.
-        If it has a true attribute `per_sample`, no sample's logit may depend on the others.
+      discriminator: A module, `(examples [B, *shape], labels [B] or None, train=) -> logits [B]`, or
+        these and the logits of the classes `[B, classes]`, where the loss asks for them. If it has a
+        true attribute `per_sample`, no sample's logit may depend on the others.
       losses: Both players' losses, as functions of the real and the fake logits.
       latent_dim: Z; latents are standard normal.
       shape: Shape of one example.
-      regularizers: Penalties added to the discriminator's loss.
+      regularizers: Penalties that are added to the players' losses, by name.
+      augmentation: What is done to all that the discriminator sees.
+      microbatches: How many parts of a batch gradients are taken of, one after the other.
+      generator_batch_size: Fake examples in the generator's own loss; None is as many as real ones.
     """
 
     generator: nn.Module
@@ -37,38 +73,76 @@ class AdversarialGame(Game):
     losses: Loss
     latent_dim: int
     shape: tuple[int, ...]
-    regularizers: tuple[Regularizer, ...] = ()
+    regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
+    augmentation: DiscriminatorAugmentation = NoAugmentation()
+    microbatches: int = 1
+    generator_batch_size: int | None = None
 
     def init(self, key: jax.Array) -> Pair[tuple[Params, Variables]]:
-        """Initialises both networks, in training mode."""
+        """Initialises both networks, in training mode, and what else a player remembers."""
         generator_key, discriminator_key = jax.random.split(key)
         labels = jnp.zeros([1], jnp.int32)
         latents = jnp.zeros([1, self.latent_dim])
         examples = jnp.zeros([1, *self.shape])
-        return Pair(
-            generator=_split(self.generator.init(generator_key, latents, labels, train=True)),
-            discriminator=_split(
+        made = Pair(
+            generator=dict(self.generator.init(generator_key, latents, labels, train=True)),
+            discriminator=dict(
                 self.discriminator.init(discriminator_key, examples, labels, train=True)
             ),
         )
 
+        def player(role: Role) -> tuple[Params, Variables]:
+            params = made.of(role).pop("params")
+            return params, with_training_state(made.of(role), self.init_training_state(role))
+
+        return Pair(generator=player("generator"), discriminator=player("discriminator"))
+
+    def init_training_state(self, role: Role) -> dict[str, Any]:
+        """Returns the states of a player's regularizers and augmentation, by name, before step 1."""
+        states = {
+            name: regularizer.init()
+            for name, regularizer in self.regularizers.items()
+            if role in regularizer.roles
+        }
+        if role == "discriminator":
+            states["augmentation"] = self.augmentation.init()
+        return {name: state for name, state in states.items() if jax.tree.leaves(state)}
+
     def loss(
         self, role: Role, players: Pair[PlayerState], batch: Batch, key: jax.Array
-    ) -> tuple[jax.Array, tuple[Variables, dict[str, jax.Array]]]:
+    ) -> tuple[jax.Array, tuple[Variables, Metrics]]:
         """Computes one player's loss, with a fake example of the same label for each real one."""
-        fake, generator_variables = self._generate(players.generator, batch, key)
-        (real_logits, fake_logits), variables = self._judge(players.discriminator, batch, fake)
-        if role == "generator":
-            loss = self.losses.generator(real_logits, fake_logits)
-            return loss, (generator_variables, {})
-        penalties = self._penalties(players.discriminator, batch, fake, key)
-        loss = self.losses.discriminator(real_logits, fake_logits) + sum(penalties.values())
-        return loss, (variables, _means(real_logits, fake_logits) | penalties)
+        drawn = self._draw(role, batch, key)
+        loss, (variables, metrics, means) = self._loss(role, players, drawn)
+        return loss, (self._remember(role, players, variables, means, drawn), metrics)
+
+    def gradient(
+        self, role: Role, players: Pair[PlayerState], batch: Batch, key: jax.Array
+    ) -> Gradient:
+        """Computes the gradient of one player's own loss in its own parameters."""
+
+        def evaluate(players: Pair[PlayerState], drawn: Draw) -> dict[Role, Evaluation]:
+            def own_loss(params: Params) -> tuple[jax.Array, Any]:
+                return self._loss(role, players.put(role, _at(players.of(role), params)), drawn)
+
+            (loss, aux), value = jax.value_and_grad(own_loss, has_aux=True)(players.of(role).params)
+            return {role: Evaluation(value, loss, *aux)}
+
+        return self._gradients(evaluate, players, self._draw(role, batch, key))[role]
 
     def vector_field(
         self, players: Pair[PlayerState], batch: Batch, key: jax.Array
     ) -> Pair[Gradient]:
-        """Computes both gradients, with one backward pass through the discriminator where possible.
+        """Computes both gradients, with one backward pass through the discriminator where possible."""
+        per_sample = getattr(self.discriminator, "per_sample", False)
+        same_size = self.generator_batch_size in (None, len(batch.labels))
+        if not per_sample or not same_size or self.losses.classes is not None:
+            return super().vector_field(players, batch, key)
+        drawn = self._draw("discriminator", batch, key)
+        return Pair(**self._gradients(self._in_one_pass, players, drawn))
+
+    def _in_one_pass(self, players: Pair[PlayerState], drawn: Draw) -> dict[Role, Evaluation]:
+        """Evaluates both players at once.
 
         If no sample's logit depends on the other samples, then the derivative of a loss with
         respect to a fake example is the derivative of its logit, times the loss's derivative in
@@ -76,131 +150,201 @@ class AdversarialGame(Game):
         derivative is the discriminator's, rescaled. Where the discriminator's factor is zero (hinge
         beyond its margin), there is nothing to rescale and a second pass is made.
         """
-        if not getattr(self.discriminator, "per_sample", False):
-            return super().vector_field(players, batch, key)
 
-        def generate(params: Params) -> tuple[jax.Array, Variables]:
-            return self._generate(_at(players.generator, params), batch, key)
+        def generate(params: Params) -> tuple[Any, Any]:
+            point = players.put("generator", _at(players.generator, params))
+            fake, variables = self._generate(point.generator, drawn)
+            penalties = self._penalties("generator", point, drawn, fake)
+            return (fake, penalties.value), (variables, penalties.metrics, penalties.means)
 
         def judge(params: Params, fake: jax.Array) -> tuple[Any, Any]:
-            point = _at(players.discriminator, params)
-            logits, variables = self._judge(point, batch, fake)
-            penalties = self._penalties(point, batch, fake, key)
-            return (*logits, sum(penalties.values(), jnp.zeros([]))), (variables, penalties)
+            point = players.put("discriminator", _at(players.discriminator, params))
+            logits, variables = self._judge(point.discriminator, drawn, fake)
+            penalties = self._penalties("discriminator", point, drawn, fake, logits)
+            return (logits, penalties.value), (variables, penalties)
 
-        fake, generator_vjp, generator_variables = jax.vjp(
+        def discriminator_loss(logits: Logits) -> tuple[jax.Array, Penalties]:
+            penalties = self._penalties_of_logits(players, drawn, logits)
+            loss = self._discriminator_loss(logits, drawn)
+            return loss + penalties.value, penalties
+
+        (fake, generator_penalty), generator_vjp, of_generator = jax.vjp(
             generate, players.generator.params, has_aux=True
         )
-        (real_logits, fake_logits, penalty), discriminator_vjp, (variables, penalties) = jax.vjp(
+        (logits, penalty), discriminator_vjp, (variables, penalties) = jax.vjp(
             judge, players.discriminator.params, fake, has_aux=True
         )
         # A slope is the derivative of a loss with respect to each logit, [B].
-        loss, (real_slope, fake_slope) = jax.value_and_grad(self.losses.discriminator, (0, 1))(
-            real_logits, fake_logits
-        )
+        (loss, of_logits), slope = jax.value_and_grad(discriminator_loss, has_aux=True)(logits)
         generator_loss, generator_slope = jax.value_and_grad(self.losses.generator, 1)(
-            real_logits, fake_logits
+            logits.real, logits.fake
         )
-        value, through_fake = discriminator_vjp((real_slope, fake_slope, jnp.ones([])))
+        value, through_fake = discriminator_vjp((slope, jnp.ones([])))
 
         def rescaled() -> jax.Array:
-            ratio = generator_slope / jnp.where(fake_slope == 0, 1, fake_slope)
+            ratio = generator_slope / jnp.where(slope.fake == 0, 1, slope.fake)
             ratio = jnp.where(generator_slope == 0, 0, ratio)
             return through_fake * ratio.reshape(-1, *(1 for _ in self.shape))
 
         def second_pass() -> jax.Array:
-            slopes = (jnp.zeros_like(real_slope), generator_slope, jnp.zeros([]))
-            return discriminator_vjp(slopes)[1]
+            slopes = Logits(jnp.zeros_like(slope.real), generator_slope)
+            return discriminator_vjp((slopes, jnp.zeros([])))[1]
 
-        cannot_rescale = (jnp.abs(fake_slope) < _LEAST_DIVISOR) & (generator_slope != 0)
+        cannot_rescale = (jnp.abs(slope.fake) < _LEAST_DIVISOR) & (generator_slope != 0)
         wrt_fake = jax.lax.cond(jnp.any(cannot_rescale), second_pass, rescaled)  # [B, *shape]
-        (generator_value,) = generator_vjp(wrt_fake)
-        metrics = _means(real_logits, fake_logits) | penalties
-        return Pair(
-            generator=with_metrics(
-                "generator", generator_value, generator_loss, generator_variables, {}
+        (generator_value,) = generator_vjp((wrt_fake, jnp.ones([])))
+        metrics, means = self._observed(logits, drawn, penalties.plus(of_logits))
+        return {
+            "generator": Evaluation(
+                generator_value, generator_loss + generator_penalty, *of_generator
             ),
-            discriminator=with_metrics("discriminator", value, loss + penalty, variables, metrics),
-        )
+            "discriminator": Evaluation(value, loss + penalty, variables, metrics, means),
+        }
 
-    def _generate(
-        self, generator: PlayerState, batch: Batch, key: jax.Array
-    ) -> tuple[jax.Array, Variables]:
+    def _loss(
+        self, role: Role, players: Pair[PlayerState], drawn: Draw
+    ) -> tuple[jax.Array, tuple[Variables, Metrics, Any]]:
+        """Computes one player's loss; its variables, metrics, and means for its training state."""
+        fake, generator_variables = self._generate(players.generator, drawn)
+        logits, variables = self._judge(players.discriminator, drawn, fake)
+        if role == "generator":
+            penalties = self._penalties(role, players, drawn, fake)
+            loss = self._generator_loss(logits, drawn) + penalties.value
+            return loss, (generator_variables, penalties.metrics, penalties.means)
+        penalties = self._penalties(role, players, drawn, fake, logits)
+        penalties = penalties.plus(self._penalties_of_logits(players, drawn, logits))
+        loss = self._discriminator_loss(logits, drawn) + penalties.value
+        return loss, (variables, *self._observed(logits, drawn, penalties))
+
+    def _draw(self, role: Role, batch: Batch, key: jax.Array) -> Draw:
+        """Returns the samples of a player's loss."""
+        size = self.generator_batch_size if role == "generator" else None
+        return draw(batch, self.latent_dim, key, size)
+
+    def _gradients(
+        self, evaluate: Evaluate, players: Pair[PlayerState], drawn: Draw
+    ) -> dict[Role, Gradient]:
+        """Evaluates a batch, and has each player remember what it needs to."""
+        gradients = {}
+        for role, found in over_microbatches(evaluate, players, drawn, self.microbatches).items():
+            variables = self._remember(role, players, found.variables, found.means, drawn)
+            metrics = found.metrics
+            if role == "discriminator":
+                states = training_state(variables)
+                metrics = metrics | self.augmentation.metrics(states.get("augmentation", {}))
+            gradients[role] = with_metrics(role, found.value, found.loss, variables, metrics)
+        return gradients
+
+    def _remember(
+        self, role: Role, players: Pair[PlayerState], variables: Variables, means: Any, drawn: Draw
+    ) -> Variables:
+        """Returns a player's variables with its training state after an update."""
+        states = dict(training_state(players.of(role).variables))
+        for name, state in states.items():
+            if name == "augmentation":
+                size = len(drawn.labels)
+                states[name] = self.augmentation.update(state, means[name], size)
+                continue
+            regularizer = self.regularizers[name]
+            new, due = regularizer.update(state, means[name]), regularizer.due(update_number(role, drawn))
+            states[name] = jax.tree.map(lambda a, b, due=due: jnp.where(due, a, b), new, state)
+        return with_training_state(variables, states)
+
+    def _generate(self, generator: PlayerState, drawn: Draw) -> tuple[jax.Array, Variables]:
         """Returns a fake example `[B, *shape]` for each real one, and the new variables."""
-        latents = jax.random.normal(
-            jax.random.split(key)[0], [len(batch.examples), self.latent_dim]
-        )
-        fake, variables = _apply(self.generator, generator, split_batch(latents), batch.labels)
-        _check_shape("generator", fake, batch.examples.shape)
+        fake, variables = _apply(self.generator, generator, drawn.latents, drawn.labels)
+        _check_shape("generator", fake, drawn.examples.shape)
         return fake, variables
 
     def _judge(
-        self, discriminator: PlayerState, batch: Batch, fake: jax.Array
-    ) -> tuple[tuple[jax.Array, jax.Array], Variables]:
-        """Returns logits `[B]` of the real and the fake examples, and the new variables."""
-        fake_logits, after_fake = _apply(self.discriminator, discriminator, fake, batch.labels)
+        self, discriminator: PlayerState, drawn: Draw, fake: jax.Array
+    ) -> tuple[Logits, Variables]:
+        """Returns the logits of the real and the fake examples, and the new variables."""
+        fake = self._augmented(discriminator, fake, drawn.keys["fake"])
+        real = self._augmented(discriminator, drawn.examples, drawn.keys["real"])
+        of_fake, after_fake = _apply(self.discriminator, discriminator, fake, drawn.labels)
         # Two calls keep the batch statistics of real and fake examples apart.
         then = discriminator.replace(variables=after_fake)  # type: ignore[attr-defined]
-        real_logits, variables = _apply(self.discriminator, then, batch.examples, batch.labels)
-        _check_shape("discriminator", real_logits, batch.labels.shape)
-        return (real_logits, fake_logits), variables
+        of_real, variables = _apply(self.discriminator, then, real, drawn.labels)
+        real_logits, real_classes = self._outputs(of_real, drawn)
+        fake_logits, fake_classes = self._outputs(of_fake, drawn)
+        return Logits(real_logits, fake_logits, real_classes, fake_classes), variables
+
+    def _outputs(self, output: Any, drawn: Draw) -> tuple[jax.Array, jax.Array | None]:
+        """Returns the discriminator's logits, and those of the classes where the loss asks for them."""
+        classes = None
+        if self.losses.classes is not None:
+            if not isinstance(output, tuple) or len(output) != 2:
+                raise UsageError(
+                    "the loss asks for logits of the classes: the discriminator must return "
+                    "(logits [B], class logits [B, classes])"
+                )
+            output, classes = output
+        _check_shape("discriminator", output, drawn.labels.shape)
+        return output, classes
+
+    def _augmented(
+        self, discriminator: PlayerState, examples: jax.Array, keys: jax.Array
+    ) -> jax.Array:
+        state = training_state(discriminator.variables).get("augmentation", {})
+        return self.augmentation(examples, state, keys)
+
+    def _discriminator_loss(self, logits: Logits, drawn: Draw) -> jax.Array:
+        real, fake = logits.real, logits.fake
+        if (noise := self.losses.label_noise) is not None:
+            real, fake = noise.swap(real, fake, drawn.keys["loss"], drawn.step)
+        loss = self.losses.discriminator(real, fake)
+        if (classes := self.losses.classes) is not None:
+            loss += classes.discriminator(logits.real_classes, logits.fake_classes, drawn.labels)
+        return loss
+
+    def _generator_loss(self, logits: Logits, drawn: Draw) -> jax.Array:
+        loss = self.losses.generator(logits.real, logits.fake)
+        if (classes := self.losses.classes) is not None:
+            loss += classes.generator(logits.fake_classes, drawn.labels)
+        return loss
+
+    def _observed(
+        self, logits: Logits, drawn: Draw, penalties: Penalties
+    ) -> tuple[Metrics, dict[str, Any]]:
+        """Returns what is logged of the discriminator, and means that its training state needs."""
+        metrics = {"logits/real": logits.real.mean(), "logits/fake": logits.fake.mean()}
+        if (classes := self.losses.classes) is not None:
+            metrics |= classes.metrics(logits.real_classes, logits.fake_classes, drawn.labels)
+        means = {"augmentation": jnp.sign(logits.real).mean()}
+        return metrics | penalties.metrics, means | penalties.means
 
     def _penalties(
-        self, discriminator: PlayerState, batch: Batch, fake: jax.Array, key: jax.Array
-    ) -> dict[str, jax.Array]:
-        """Returns each regularizer's penalty, by the name of its metric."""
+        self,
+        role: Role,
+        players: Pair[PlayerState],
+        drawn: Draw,
+        fake: jax.Array,
+        logits: Logits | None = None,
+    ) -> Penalties:
+        """Returns a player's penalties at a point, but those of logits."""
+        discriminator = players.discriminator
+        if role == "discriminator":
+            fake = jax.lax.stop_gradient(fake)
 
         def critic(examples: jax.Array) -> jax.Array:
             """Returns the logits `[B]`, as a function of the examples alone."""
-            return _apply(self.discriminator, discriminator, examples, batch.labels)[0]
+            examples = self._augmented(discriminator, examples, drawn.keys["real"])
+            output, _ = _apply(self.discriminator, discriminator, examples, drawn.labels)
+            return self._outputs(output, drawn)[0]
 
-        penalty_key = jax.random.split(key)[1]
-        return {
-            f"penalty/{regularizer.name}": regularizer(critic, batch, fake, penalty_key)
-            for regularizer in self.regularizers
-        }
+        def generate(latents: jax.Array) -> jax.Array:
+            return self._generate(players.generator, drawn.replace(latents=latents))[0]  # type: ignore[attr-defined]
 
-    def sample(
-        self, params: Params, variables: Variables, latents: jax.Array, labels: jax.Array | None
-    ) -> jax.Array:
-        """Generates examples `[B, *shape]` from latents `[B, Z]`, in evaluation mode."""
-        return self.generator.apply(  # type: ignore[return-value]
-            {"params": params, **variables}, latents, labels, train=False
-        )
+        # A network without variables judges the same examples the same, whatever it has seen before.
+        known = logits is not None and not network_variables(discriminator.variables)
+        inputs = PenaltyInputs(
+            role, drawn.examples, fake, drawn.latents, drawn.labels, drawn.keys["penalty"], critic,
+            generate, logits.real if known and logits is not None else None,
+        )  # fmt: skip
+        return apply_penalties(self.regularizers, inputs, training_state(players.of(role).variables), drawn)
 
-
-def _check_shape(role: Role, output: jax.Array, shape: tuple[int, ...]) -> None:
-    """Raises UsageError for a network whose output has another shape: a loss might broadcast it."""
-    if output.shape != shape:
-        raise UsageError(
-            f"the {role} must return {list(shape)} for a batch of {shape[0]}, and returns "
-            f"{list(output.shape)}"
-        )
-
-
-def _at(player: PlayerState, params: Params) -> PlayerState:
-    return player.replace(params=params)  # type: ignore[attr-defined]
-
-
-def _means(real_logits: jax.Array, fake_logits: jax.Array) -> dict[str, jax.Array]:
-    return {"logits/real": real_logits.mean(), "logits/fake": fake_logits.mean()}
-
-
-def _split(variables: Any) -> tuple[Params, Variables]:
-    """Splits Flax's variables into parameters and the other collections."""
-    rest = dict(variables)
-    return rest.pop("params"), rest
-
-
-def _apply(
-    module: nn.Module, player: PlayerState, inputs: jax.Array, labels: jax.Array | None
-) -> tuple[jax.Array, Variables]:
-    """Returns a network's output in training mode, and its new variables."""
-    output, variables = module.apply(
-        {"params": player.params, **player.variables},
-        inputs,
-        labels,
-        train=True,
-        mutable=list(player.variables),
-    )
-    return output, variables
+    def _penalties_of_logits(
+        self, players: Pair[PlayerState], drawn: Draw, logits: Logits
+    ) -> Penalties:
+        """Returns the discriminator's penalties that depend on its logits alone."""

@@ -1,0 +1,89 @@
+"""Penalties on the discriminator's gradient with respect to its inputs."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+
+from gan.argument_bounds import Above
+from gan.regularizers.regularizer import REGULARIZERS, Critic, PenaltyInputs, Regularizer, Weight
+
+
+@dataclass(frozen=True)
+class _SquaredNorm(Regularizer):
+    """The penalty ||grad_x D(x)||^2 / 2, exactly or by finite differences."""
+
+    approximate: bool = False
+    sigma: Annotated[float, Above(0)] = 0.01
+
+    def _mean(self, inputs: PenaltyInputs, examples: jax.Array, logits: Any) -> jax.Array:
+        if not self.approximate:
+            return squared_norms(inputs.critic, examples).mean() / 2
+        noise = jax.vmap(lambda key: jax.random.normal(key, examples.shape[1:]))(inputs.keys)
+        moved = inputs.critic(examples + self.sigma * noise)  # [B]
+        return (((moved - logits()) / self.sigma) ** 2).mean() / 2
+
+
+@REGULARIZERS.register("r1")
+@dataclass(frozen=True)
+class R1(_SquaredNorm):
+    """The penalty (weight / 2) E ||grad_x D(x)||^2 on real examples.
+
+    Attributes:
+      weight: Factor of the penalty, or a schedule of it.
+      every: Applied at every n-th update, times n.
+      approximate: Whether the norm is that of finite differences, (D(x + sigma e) - D(x))^2 /
+        sigma^2 with e standard normal: one more pass in place of a derivative of a derivative.
+      sigma: Size of these differences. Too small a one drowns in rounding.
+
+    Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018, equation 9;
+    the approximation: Lin et al., "Diffusion Adversarial Post-Training", arXiv 2501.08316, section
+    3.4, and "Adversarial Flow Models", arXiv 2511.22475.
+    """
+
+    def penalty(self, inputs: PenaltyInputs, state: Any) -> tuple[jax.Array, Any]:  # noqa: D102
+        return self._mean(inputs, inputs.real, inputs.logits_of_real), {}
+
+
+@REGULARIZERS.register("r2")
+@dataclass(frozen=True)
+class R2(_SquaredNorm):
+    """The penalty (weight / 2) E ||grad_x D(x)||^2 on fake examples; attributes as those of `r1`.
+
+    Mescheder et al., 2018, equation 10.
+    """
+
+    def penalty(self, inputs: PenaltyInputs, state: Any) -> tuple[jax.Array, Any]:  # noqa: D102
+        return self._mean(inputs, inputs.fake, lambda: inputs.critic(inputs.fake)), {}
+
+
+@REGULARIZERS.register("gradient_penalty")
+@dataclass(frozen=True)
+class GradientPenalty(Regularizer):
+    """The penalty weight * E (||grad_x D(x)||_2 - 1)^2 between real and fake examples.
+
+    Each x lies on the line between a real and a fake example, at a random place of its own.
+
+    Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, equation 3.
+    """
+
+    weight: Weight = 10.0
+
+    def penalty(self, inputs: PenaltyInputs, state: Any) -> tuple[jax.Array, Any]:  # noqa: D102
+        ratio = jax.vmap(jax.random.uniform)(inputs.keys)  # [B]
+        ratio = ratio.reshape(-1, *(1 for _ in inputs.real.shape[1:]))
+        between = inputs.real + ratio * (inputs.fake - inputs.real)
+        return ((norms(inputs.critic, between) - 1) ** 2).mean(), {}
+
+
+def squared_norms(critic: Critic, examples: jax.Array) -> jax.Array:
+    """Computes ||grad_x D(x)||^2 `[B]` for each example."""
+    gradient = jax.grad(lambda x: critic(x).sum())(examples)  # [B, *shape]
+    return jnp.sum(gradient**2, axis=range(1, gradient.ndim))
+
+
+def norms(critic: Critic, examples: jax.Array) -> jax.Array:
+    """Computes ||grad_x D(x)||_2 `[B]`; its derivative is 0 where it is 0, as it has none there."""
+    squared = squared_norms(critic, examples)
+    return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
