@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.dataset = "cifar10"
-    config.augmentation = "flip"
+    config.data_augmentation = "flip"
     config.generator = "dcgan(width=64)"
     config.discriminator = "dcgan(width=64, norm='spectral')"
     config.loss = "hinge"

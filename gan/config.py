@@ -44,6 +44,7 @@ class Setting:
 
 _FREE = Setting(on_resume=OnResume.ALLOW)
 _OPTIMIZER = Setting("optimizer", OnResume.TRANSFER, in_state=True)
+_RENAMED = {"augmentation": "data_augmentation"}  # old names of keys, as saved runs have them
 Specs: TypeAlias = tuple[str, ...]
 
 
@@ -65,7 +66,7 @@ class TrainConfig:
       dataset: Spec of the data.
       data_dir: Folder where TFDS has prepared its datasets; None is TFDS's default.
       data_placement: Spec of where the data are during training: `auto` decides by their size.
-      augmentation: Specs of random changes to the real images.
+      data_augmentation: Specs of random changes to the real images.
       generator: Spec of the generator network.
       discriminator: Spec of the discriminator network.
       loss: Spec of the loss.
@@ -95,7 +96,7 @@ class TrainConfig:
     dataset: Annotated[str, Setting("dataset", OnResume.SAME_DATA, in_state=True)] = "digits"
     data_dir: Annotated[str | None, _FREE] = None
     data_placement: Annotated[str, Setting("placement", OnResume.ALLOW)] = "auto"
-    augmentation: Annotated[Specs, Setting("augmentation")] = ()
+    data_augmentation: Annotated[Specs, Setting("data augmentation")] = ()
     generator: Annotated[str, Setting("generator", in_state=True)] = "dcgan"
     discriminator: Annotated[str, Setting("discriminator", in_state=True)] = "dcgan"
     loss: Annotated[str, Setting("loss")] = "non_saturating"
@@ -156,7 +157,7 @@ def from_mapping(values: Mapping[str, Any]) -> TrainConfig:
       UsageError: for an unknown key, a value of the wrong type or out of range.
     """
     checked = {}
-    for name, value in values.items():
+    for name, value in with_new_names(values).items():
         _check_key(name)
         if isinstance(value, str) and _TYPES[name] == tuple[str, ...]:
             value = (value,)
@@ -164,6 +165,18 @@ def from_mapping(values: Mapping[str, Any]) -> TrainConfig:
             value = tuple(value)
         checked[name] = value
     return TrainConfig(**checked)
+
+
+def with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the same values, each under the present name of its key.
+
+    Raises:
+      UsageError: where a key is there under its old name and its present one.
+    """
+    for old, new in _RENAMED.items():
+        if old in values and new in values:
+            raise UsageError(f"config: {old} is the old name of {new}; give only {new}")
+    return {_RENAMED.get(name, name): value for name, value in values.items()}
 
 
 def describe_keys() -> list[str]:
@@ -203,6 +216,7 @@ def parse_value(name: str, text: str) -> Any:
     Raises:
       UsageError: for an unknown key.
     """
+    name = _RENAMED.get(name, name)
     _check_key(name)
     hint = _TYPES[name]
     if hint is str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gan import parts
-from gan.config import TrainConfig, from_mapping, parse_value
+from gan.config import TrainConfig, from_mapping, parse_value, with_new_names
 from gan.errors import Terminated, UsageError, describe, describe_in, nearest
 from gan.files import user_path
 from gan.run_folder import check_plain
@@ -37,8 +37,10 @@ def load(
     _check_exists(path)
     folder, is_saved = path.parent, path.suffix == ".json"
     with _neighbours(folder):
-        values = dict(_read_json(path) if is_saved else _run_python(path))
-    changes = {name: parse_value(name, text) for name, text in (overrides or {}).items()}
+        values = with_new_names(_read_json(path) if is_saved else _run_python(path))
+    changes = with_new_names(
+        {name: parse_value(name, text) for name, text in (overrides or {}).items()}
+    )
     if "parts" in changes:  # the user's own words, where the command is typed
         folder, is_saved = pathlib.Path.cwd(), False
     return with_parts(from_mapping(values | changes), folder, given, is_saved)

@@ -140,8 +140,8 @@ class Registry(Generic[T]):
         if name not in self and self._find is not None:
             return self._find(name)
         if name not in self:
-            hint = nearest(name, self._makers)
-            raise UsageError(f"unknown {self.kind} {brief(name)}{hint or self._names()}")
+            hint = self._elsewhere(name) or nearest(name, self._makers) or self._names()
+            raise UsageError(f"unknown {self.kind} {brief(name)}{hint}")
         return self._makers[name]
 
     def parameters(self, name: str) -> dict[str, inspect.Parameter]:
@@ -263,6 +263,11 @@ class Registry(Generic[T]):
         if isinstance(value, tuple):
             return tuple(self.resolve(item, context) for item in value)
         return value
+
+    def _elsewhere(self, name: str) -> str:
+        """Says of which other kind a name is; `""` where of none."""
+        kinds = [other.kind for other in REGISTRIES.values() if name in other._makers]
+        return f"; it is of another kind: {' or '.join(kinds)}" if kinds else ""
 
     def _names(self) -> str:
         """Lists all names for a message, unless they are too many."""

@@ -2,7 +2,7 @@ r"""Measures how fast a config trains here: images per second, fraction of the p
 
 python scripts/benchmark.py --config configs/digits.py
 python scripts/benchmark.py --config configs/cifar10.py --config.dataset='noise(32)' \
-        --config.augmentation='()' --against pytorch --json cifar10.json
+        --config.data_augmentation='()' --against pytorch --json cifar10.json
 
 The sides take turns; each figure is a median, with the smallest and the largest value in brackets.
 Leave the machine alone meanwhile. `noise(size, channels)` stands in for a dataset that is not there.

@@ -42,6 +42,20 @@ def test_json_round_trip():
     assert config.from_mapping(json.loads(config.to_json(written))) == written
 
 
+def test_the_old_name_of_a_key_is_read_wherever_it_is_given(tmp_path):
+    path = write(tmp_path / "c.py", "    return ConfigDict({'augmentation': 'flip'})\n")
+    assert config_files.load(path).data_augmentation == ("flip",)
+    for name in ("augmentation", "data_augmentation"):  # the command line overrules the file
+        loaded = config_files.load(path, {name: "('flip(0.3)',)"})
+        assert loaded.data_augmentation == ("flip(0.3)",)
+    saved = json.loads(config.to_json(config.TrainConfig(data_augmentation=("flip",))))
+    assert "augmentation" not in saved
+    old = {"augmentation": saved.pop("data_augmentation")} | saved
+    assert config.from_mapping(old).data_augmentation == ("flip",)
+    with pytest.raises(UsageError, match="augmentation is the old name of data_augmentation; give"):
+        config.from_mapping(old | {"data_augmentation": "flip"})
+
+
 @pytest.mark.parametrize(
     ("body", "overrides", "words"),
     [

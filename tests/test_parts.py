@@ -536,7 +536,7 @@ EVERY_KIND = """
     from gan.optimizers import OPTIMIZERS
 
     OURS = {
-        "augmentation": "flip", "averaging": "ema", "dataset": "digits", "discriminator": "mlp",
+        "data augmentation": "flip", "averaging": "ema", "dataset": "digits", "discriminator": "mlp",
         "dynamics": "alternating", "features": "pixels", "generator": "mlp", "loss": "hinge",
         "mesh": "data", "metric": "fid", "optimizer": "adam", "placement": "auto", "policy": "skip",
         "regularizer": "r1", "rule of retention": "latest",
@@ -561,7 +561,7 @@ def test_every_kind_of_part_can_be_ones_own(tmp_path, monkeypatch):
         own[f"{role}_optimizer"] = "mine(my_schedule(2e-4, 10))"
     mine = api.train(own, tmp_path / "mine")
     ours = api.train(CONFIG | {
-        "dataset": "digits", "augmentation": "flip", "averaging": "ema", "dynamics": "alternating",
+        "dataset": "digits", "data_augmentation": "flip", "averaging": "ema", "dynamics": "alternating",
         "loss": "hinge", "regularizers": "r1", "on_nonfinite": "skip", "mesh": "data",
         "generator_optimizer": "adam(cosine_decay_schedule(2e-4, 10))",
         "discriminator_optimizer": "adam(cosine_decay_schedule(2e-4, 10))",

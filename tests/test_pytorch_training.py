@@ -181,7 +181,7 @@ def values(theirs):
         ("generator_optimizer", "adam('fast')", "learning_rate must be float"),
         ("generator_optimizer", "adam(0.1) | scale(-1.0)", "without '|'"),
         ("averaging", ("uniform",), "unknown PyTorch averaging 'uniform'"),
-        ("augmentation", ("flip",), "augmentation is not known"),
+        ("data_augmentation", ("flip",), "data_augmentation is not known"),
     ],
 )
 def test_what_is_not_known(training, key, value, message):

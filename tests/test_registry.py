@@ -5,6 +5,7 @@ from typing import Literal
 import pytest
 
 from gan.annotations import matches
+from gan.augmentation import DATA_AUGMENTATIONS, DISCRIMINATOR_AUGMENTATIONS
 from gan.errors import UsageError
 from gan.losses import LOSSES
 from gan.registry import Registry
@@ -111,3 +112,13 @@ def test_a_new_file_in_a_folder_of_parts_is_found(tmp_path, monkeypatch):
         assert "of_a_new_file" in LOSSES
     finally:
         del LOSSES._makers["of_a_new_file"]
+
+
+def test_a_name_of_another_kind_is_said_to_be_one():
+    wrong = (DATA_AUGMENTATIONS, "none", "discriminator augmentation"), (
+        DISCRIMINATOR_AUGMENTATIONS, "flip", "data augmentation"
+    )  # fmt: skip
+    for registry, name, kind in wrong:
+        message = f"^unknown {registry.kind} '{name}'; it is of another kind: {kind}$"
+        with pytest.raises(UsageError, match=message):
+            registry.build(name)

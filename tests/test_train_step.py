@@ -143,7 +143,7 @@ def test_lazy_penalties_reach_every_nth_update_of_any_dynamics(dynamics):
 
 def test_no_image_comes_from_the_host():
     """Batches are gathered on the device; nothing but the number of steps is sent there."""
-    state, data, train_step = start(mesh="data(8)", augmentation=("flip",))
+    state, data, train_step = start(mesh="data(8)", data_augmentation=("flip",))
     num_steps = jax.device_put(np.int32(3), data.labels.sharding)
     state, _, _ = train_step(state, data, num_steps)
     with jax.transfer_guard("disallow"):
@@ -152,8 +152,8 @@ def test_no_image_comes_from_the_host():
 
 
 def test_a_flipped_batch_is_the_same_on_one_device_and_on_eight():
-    one, _ = run(2, mesh="data(1)", augmentation=("flip",))
-    eight, _ = run(2, mesh="data(8)", augmentation=("flip",))
+    one, _ = run(2, mesh="data(1)", data_augmentation=("flip",))
+    eight, _ = run(2, mesh="data(8)", data_augmentation=("flip",))
     plain, _ = run(2, mesh="data(1)")
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), one, eight)
     params = one.players.discriminator.params, plain.players.discriminator.params

@@ -14,7 +14,7 @@ from clu.parameter_overview import get_parameter_overview
 from jax.sharding import Mesh
 
 from gan import parts
-from gan.augmentation import Augmentation
+from gan.augmentation import DataAugmentation
 from gan.averaging import Averaging
 from gan.callbacks import Callback
 from gan.checkpoints.retention import Retention
@@ -61,7 +61,7 @@ class Experiment:
     config: TrainConfig
     dataset: Dataset
     data_placement: Placement
-    augmentation: tuple[Augmentation, ...]
+    data_augmentation: tuple[DataAugmentation, ...]
     game: AdversarialGame
     optimizers: Pair[optax.GradientTransformation]
     dynamics: Dynamics
@@ -201,7 +201,7 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
     on_nonfinite, retention = part("on_nonfinite"), part("keep_checkpoints")
     check_names_of_penalties(config, regularizers)
     data_placement, features = part("data_placement"), part("eval_features")
-    augmentation, callbacks = part("augmentation"), part("callbacks")
+    data_augmentation, callbacks = part("data_augmentation"), part("callbacks")
 
     def read_dataset() -> Dataset:
         return part("dataset", data_dir=config.data_dir)
@@ -210,9 +210,10 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
         dataset = read_dataset()
     else:
         dataset = data.dataset(functools.cache(lambda: _read_same(data, read_dataset)))
-    if augmentation and len(dataset.shape) != 3:
+    if data_augmentation and len(dataset.shape) != 3:
         raise UsageError(
-            f"augmentation = {config.augmentation}: of images, and dataset is {config.dataset!r}"
+            f"data_augmentation = {config.data_augmentation}: of images, and dataset is "
+            f"{config.dataset!r}"
         )
     kind = {"shape": dataset.shape, "num_classes": dataset.num_classes}
     generator: Network = part("generator", **kind)
@@ -228,7 +229,7 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
         generator, discriminator, loss, config.latent_dim, dataset.shape, regularizers
     )
     experiment = Experiment(
-        config, dataset, data_placement, augmentation, game, optimizers, dynamics, averaging, mesh,
+        config, dataset, data_placement, data_augmentation, game, optimizers, dynamics, averaging, mesh,
         on_nonfinite, retention, features, callbacks,
         parts.digests_of(config.parts), data,
     )  # fmt: skip

@@ -160,7 +160,7 @@ def check_step(experiment: Experiment) -> None:
     def step(state: GANState) -> Any:
         examples = jnp.zeros([batch_size, *experiment.dataset.shape])
         labels = jnp.zeros([batch_size], jnp.int32)
-        for augment in experiment.augmentation:
+        for augment in experiment.data_augmentation:
             examples = augment(examples, key)
         batch = Batch(examples=examples, labels=labels, update=update)
         output = experiment.dynamics.step(

@@ -159,7 +159,7 @@ def make_train_step(experiment: Experiment) -> TrainStep:
         update = index // dynamics.batches_per_update
         drawn = batch_at(data, config.batch_size, seed, index, update)
         key = stream_key(seed, "augmentation", index)
-        for place, augment in enumerate(experiment.augmentation):
+        for place, augment in enumerate(experiment.data_augmentation):
             examples = augment(drawn.examples, jax.random.fold_in(key, place))
             drawn = drawn.replace(examples=examples)  # type: ignore[attr-defined]
         return drawn

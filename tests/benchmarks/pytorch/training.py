@@ -216,8 +216,8 @@ class Training:
     ):
         if len(shape) != 3:
             raise ValueError(f"shape must be (H, W, C), given {shape}")
-        if config.augmentation:
-            raise ValueError("augmentation is not known to the PyTorch side")
+        if config.data_augmentation:
+            raise ValueError("data_augmentation is not known to the PyTorch side")
         if config.mesh not in ("data", "data(1)"):
             raise ValueError(f"mesh {config.mesh!r} is not known to the PyTorch side: one device")
         if dtype not in ("float32", "bfloat16"):

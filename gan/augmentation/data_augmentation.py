@@ -11,7 +11,7 @@ from gan.argument_bounds import BoundedFields, Within
 from gan.registry import Registry
 
 
-class Augmentation(BoundedFields, abc.ABC):
+class DataAugmentation(BoundedFields, abc.ABC):
     """A random change to every image of a batch; the discriminator takes the result for real."""
 
     @abc.abstractmethod
@@ -19,12 +19,12 @@ class Augmentation(BoundedFields, abc.ABC):
         """Changes images `[B, H, W, C]`."""
 
 
-AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation", Augmentation)
+DATA_AUGMENTATIONS: Registry[DataAugmentation] = Registry("data augmentation", DataAugmentation)
 
 
-@AUGMENTATIONS.register("flip")
+@DATA_AUGMENTATIONS.register("flip")
 @dataclass(frozen=True)
-class Flip(Augmentation):
+class Flip(DataAugmentation):
     """Mirrors images left to right: suits photos, but not digits and letters.
 
     Attributes:

@@ -1,0 +1,64 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan.augmentation import DISCRIMINATOR_AUGMENTATIONS
+
+SPECS = {"none": "none"}  # one for each, that changes every image
+
+
+@pytest.fixture(params=list(DISCRIMINATOR_AUGMENTATIONS))
+def augmentation(request):
+    return DISCRIMINATOR_AUGMENTATIONS.build(SPECS[request.param])
+
+
+def images(*shape):
+    return jax.random.uniform(jax.random.key(0), shape, minval=-1, maxval=1)
+
+
+def keys(number):
+    return jax.random.split(jax.random.key(1), number)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 12, 3), (2, 9, 7, 1)])
+def test_shape_and_type_stay(augmentation, shape):
+    x = images(*shape)
+    augmentation.check_shape(shape[1:])
+    changed = jax.jit(augmentation)(x, augmentation.init(), keys(shape[0]))
+    assert (changed.shape, changed.dtype) == (x.shape, x.dtype)
+    assert np.isfinite(changed).all()
+
+
+def test_an_image_is_changed_as_its_own_key_says(augmentation):
+    x, state = images(5, 8, 8, 3), augmentation.init()
+    whole = augmentation(x, state, keys(5))
+    part = augmentation(x[2:4], state, keys(5)[2:4])
+    np.testing.assert_allclose(whole[2:4], part, rtol=1e-6, atol=1e-6)
+    if augmentation != DISCRIMINATOR_AUGMENTATIONS.build("none"):
+        same = augmentation(jnp.stack([x[0], x[0]]), state, keys(2))
+        assert np.abs(np.asarray(same[0] - same[1])).max() > 0.01
+
+
+def test_gradients_pass_twice(augmentation):
+    """As for R1: the norm of D's gradient in the images before T, and its derivative."""
+    x, state, weights = images(2, 8, 8, 3), augmentation.init(), images(8, 8, 3)
+
+    def penalty(scale):
+        gradient = jax.grad(
+            lambda x: jnp.sum(jnp.sin(scale * augmentation(x, state, keys(2)) * weights))
+        )(x)
+        return jnp.sum(gradient**2)
+
+    value, slope = jax.value_and_grad(penalty)(1.0)
+    assert value > 0
+    by_difference = (penalty(1.01) - penalty(0.99)) / 0.02
+    np.testing.assert_allclose(slope, by_difference, rtol=1e-2)
+
+
+def test_none_adds_nothing_to_the_program():
+    none = DISCRIMINATOR_AUGMENTATIONS.build("none")
+    assert none.init() == {} == none.metrics({}) == none.update({}, jnp.zeros([]), 3)
+    program = jax.make_jaxpr(lambda x, keys: none(x, {}, keys))(images(2, 4, 4, 3), keys(2))
+    assert not program.eqns
+    none.check_shape((2,))
