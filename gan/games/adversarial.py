@@ -164,7 +164,9 @@ class AdversarialGame(Game):
             return (logits, penalties.value), (variables, penalties)
 
         def discriminator_loss(logits: Logits) -> tuple[jax.Array, Penalties]:
-            penalties = self._penalties_of_logits(players, drawn, logits)
+            penalties = self._penalties(
+                "discriminator", players, drawn, fake, logits, of_logits=True
+            )
             loss = self._discriminator_loss(logits, drawn)
             return loss + penalties.value, penalties
 
@@ -212,7 +214,9 @@ class AdversarialGame(Game):
             loss = self._generator_loss(logits, drawn) + penalties.value
             return loss, (generator_variables, penalties.metrics, penalties.means)
         penalties = self._penalties(role, players, drawn, fake, logits)
-        penalties = penalties.plus(self._penalties_of_logits(players, drawn, logits))
+        penalties = penalties.plus(
+            self._penalties(role, players, drawn, fake, logits, of_logits=True)
+        )
         loss = self._discriminator_loss(logits, drawn) + penalties.value
         return loss, (variables, *self._observed(logits, drawn, penalties))
 
@@ -321,8 +325,10 @@ class AdversarialGame(Game):
         drawn: Draw,
         fake: jax.Array,
         logits: Logits | None = None,
+        *,
+        of_logits: bool = False,
     ) -> Penalties:
-        """Returns a player's penalties at a point, but those of logits."""
+        """Returns a player's penalties at a point: those that depend on logits alone, or the others."""
         discriminator = players.discriminator
         if role == "discriminator":
             fake = jax.lax.stop_gradient(fake)
@@ -334,17 +340,52 @@ class AdversarialGame(Game):
             return self._outputs(output, drawn)[0]
 
         def generate(latents: jax.Array) -> jax.Array:
-            return self._generate(players.generator, drawn.replace(latents=latents))[0]  # type: ignore[attr-defined]
+            other = drawn.replace(latents=latents)  # type: ignore[attr-defined]
+            return self._generate(players.generator, other)[0]
 
-        # A network without variables judges the same examples the same, whatever it has seen before.
-        known = logits is not None and not network_variables(discriminator.variables)
+        # A network without variables judges the same examples the same, whatever it has seen since.
+        known = of_logits or not network_variables(discriminator.variables)
         inputs = PenaltyInputs(
             role, drawn.examples, fake, drawn.latents, drawn.labels, drawn.keys["penalty"], critic,
-            generate, logits.real if known and logits is not None else None,
+            generate,
+            real_logits=logits.real if logits is not None and known else None,
+            fake_logits=logits.fake if logits is not None and of_logits else None,
         )  # fmt: skip
-        return apply_penalties(self.regularizers, inputs, training_state(players.of(role).variables), drawn)
+        states = training_state(players.of(role).variables)
+        return apply_penalties(self.regularizers, inputs, states, drawn)
 
-    def _penalties_of_logits(
-        self, players: Pair[PlayerState], drawn: Draw, logits: Logits
-    ) -> Penalties:
-        """Returns the discriminator's penalties that depend on its logits alone."""
+    def sample(
+        self, params: Params, variables: Variables, latents: jax.Array, labels: jax.Array | None
+    ) -> jax.Array:
+        """Generates examples `[B, *shape]` from latents `[B, Z]`, in evaluation mode."""
+        variables = {"params": params, **network_variables(variables)}
+        return _full(self.generator.apply(variables, latents, labels, train=False))
+
+
+def _check_shape(role: Role, output: jax.Array, shape: tuple[int, ...]) -> None:
+    """Raises UsageError for a network whose output has another shape: a loss might broadcast it."""
+    if output.shape != shape:
+        raise UsageError(
+            f"the {role} must return {list(shape)} for a batch of {shape[0]}, and returns "
+            f"{list(output.shape)}"
+        )
+
+
+def _at(player: PlayerState, params: Params) -> PlayerState:
+    return player.replace(params=params)  # type: ignore[attr-defined]
+
+
+def _apply(
+    module: nn.Module, player: PlayerState, inputs: jax.Array, labels: jax.Array | None
+) -> tuple[Any, Variables]:
+    """Returns a network's output in training mode, and its new variables."""
+    own = network_variables(player.variables)
+    output, variables = module.apply(
+        {"params": player.params, **own}, inputs, labels, train=True, mutable=list(own)
+    )
+    return _full(output), variables
+
+
+def _full(output: Any) -> Any:
+    """Returns a network's output in single precision, if it computes in less."""
+    return jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), output)
