@@ -200,7 +200,7 @@ def relativistic() -> Loss:
 
 @LOSSES.register("acgan")
 def acgan(
-    base: Loss,
+    base: Loss | None = None,
     discriminator_weight: Annotated[float, AtLeast(0)] = 1.0,
     generator_weight: Annotated[float, AtLeast(0)] = 1.0,
     of_fake: bool = True,
@@ -211,7 +211,7 @@ def acgan(
     of the classes: L_C = E -log P(c | x) + E -log P(c | G(z)). The generator must be conditional.
 
     Args:
-      base: The loss of real and fake.
+      base: The loss of real and fake; None is `non_saturating`.
       discriminator_weight: Weight of L_C in the discriminator's loss.
       generator_weight: Weight of its second term in the generator's.
       of_fake: Whether the second term is in the discriminator's loss.
@@ -219,25 +219,27 @@ def acgan(
     Odena et al., "Conditional Image Synthesis with Auxiliary Classifier GANs", ICML 2017, equation 3.
     """
     classes = ClassLoss(discriminator_weight, generator_weight, of_fake)
-    return replace(base, classes=classes)
+    return replace(base or non_saturating(), classes=classes)
 
 
 @LOSSES.register("label_noise")
-def label_noise(base: Loss, probability: Probability | Callable[..., Any] = 0.05) -> Loss:
+def label_noise(
+    base: Loss | None = None, probability: Probability | Callable[..., Any] = 0.05
+) -> Loss:
     """Gives the discriminator wrong labels now and then: a real and a fake example change places.
 
     Args:
-      base: The loss.
+      base: The loss; None is `non_saturating`.
       probability: That a pair does, or a schedule of it.
 
     Sonderby et al., "Amortised MAP Inference for Image Super-resolution", ICLR 2017, section 3.2
     (label noise beside instance noise); recommended by Chintala et al., "How to Train a GAN", 2016.
     """
-    return replace(base, label_noise=LabelNoise(probability))
+    return replace(base or non_saturating(), label_noise=LabelNoise(probability))
 
 
 @LOSSES.register("top_k")
-def top_k(base: Loss, fraction: Fraction | Callable[..., Any] = 0.5) -> Loss:
+def top_k(base: Loss | None = None, fraction: Fraction | Callable[..., Any] = 0.5) -> Loss:
     """Has the generator learn from those fake examples alone that the discriminator takes most for real.
 
     Of a batch of B these are the ceil(fraction B) with the largest logits. The paper lowers the
@@ -245,14 +247,17 @@ def top_k(base: Loss, fraction: Fraction | Callable[..., Any] = 0.5) -> Loss:
     `top_k(hinge, exponential_decay(1.0, EPOCH, 0.99, staircase=True, end_value=0.5))`.
 
     Args:
-      base: The loss, whose generator's part is a mean over the examples.
+      base: The loss, whose generator's part is a mean over the examples; None is `non_saturating`.
       fraction: The fraction in (0, 1], or a schedule of it.
 
     Sinha et al., "Top-k Training of GANs", NeurIPS 2020, equation 3 and section 3.
     """
 
+    base = base or non_saturating()
+    of_examples = base.generator
+
     def generator(real: jax.Array, fake: jax.Array) -> jax.Array:
-        each = jax.vmap(lambda x, y: base.generator(x[None], y[None]))(real, fake)  # [B]
+        each = jax.vmap(lambda x, y: of_examples(x[None], y[None]))(real, fake)  # [B]
         now = value_at(fraction, run_step(jnp.zeros([], jnp.int32)))
         # Without the small number, rounding would make 0.7 of 10 eight.
         count = jnp.clip(jnp.ceil(now * len(fake) - 1e-4), 1, len(fake))
