@@ -12,6 +12,7 @@ import jax
 from jax.nn import relu, softplus
 
 from gan.registry import Registry
+from gan.schedules import SCHEDULES, of_run_step
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Loss:
     generator: Callable[[jax.Array, jax.Array], jax.Array]
 
 
-LOSSES: Registry[Loss] = Registry("loss", Loss)
+LOSSES: Registry[Loss] = Registry("loss", Loss, lender=SCHEDULES, adapt=of_run_step)
 
 
 @LOSSES.register("non_saturating")

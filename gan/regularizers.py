@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from gan.argument_bounds import AtLeast, BoundedFields
 from gan.data.dataset import Batch
 from gan.registry import Registry
+from gan.schedules import SCHEDULES, of_run_step
 
 Critic: TypeAlias = Callable[[jax.Array], jax.Array]
 Every: TypeAlias = Annotated[int, AtLeast(1)]
@@ -47,7 +48,7 @@ class Regularizer(BoundedFields):
         )
 
 
-REGULARIZERS: Registry[Regularizer] = Registry("regularizer", Regularizer)
+REGULARIZERS: Registry[Regularizer] = Registry("regularizer", Regularizer, lender=SCHEDULES, adapt=of_run_step)
 
 
 @REGULARIZERS.register("r1")
