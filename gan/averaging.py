@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from gan.argument_bounds import AtLeast, BoundedFields, Within
 from gan.players import PlayerState
 from gan.registry import Registry
+from gan.schedules import SCHEDULES, of_run_step
 
 
 class Averaging(BoundedFields, abc.ABC):
@@ -46,7 +47,7 @@ def _averaged(generator: PlayerState) -> Any:
     return {"params": generator.weights, "variables": generator.variables}
 
 
-AVERAGING: Registry[Averaging] = Registry("averaging", Averaging)
+AVERAGING: Registry[Averaging] = Registry("averaging", Averaging, lender=SCHEDULES, adapt=of_run_step)
 
 
 @AVERAGING.register("ema")

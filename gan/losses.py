@@ -16,7 +16,7 @@ from jax.nn import relu, softplus
 
 from gan.argument_bounds import AtLeast, Within
 from gan.registry import Registry
-from gan.schedules import run_step, value_at
+from gan.schedules import SCHEDULES, Schedule, of_run_step, run_step, value_at
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Loss:
     over_batch: bool = False
 
 
-LOSSES: Registry[Loss] = Registry("loss", Loss)
+LOSSES: Registry[Loss] = Registry("loss", Loss, lender=SCHEDULES, adapt=of_run_step)
 Probability: TypeAlias = Annotated[float, Within(0, 1)]
 Fraction: TypeAlias = Annotated[float, Within(0, 1, open_start=True)]
 
@@ -224,7 +224,7 @@ def acgan(
 
 @LOSSES.register("label_noise")
 def label_noise(
-    base: Loss | None = None, probability: Probability | Callable[..., Any] = 0.05
+    base: Loss | None = None, probability: Probability | Schedule = 0.05
 ) -> Loss:
     """Gives the discriminator wrong labels now and then: a real and a fake example change places.
 
@@ -239,7 +239,7 @@ def label_noise(
 
 
 @LOSSES.register("top_k")
-def top_k(base: Loss | None = None, fraction: Fraction | Callable[..., Any] = 0.5) -> Loss:
+def top_k(base: Loss | None = None, fraction: Fraction | Schedule = 0.5) -> Loss:
     """Has the generator learn from those fake examples alone that the discriminator takes most for real.
 
     Of a batch of B these are the ceil(fraction B) with the largest logits. The paper lowers the

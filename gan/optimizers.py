@@ -14,16 +14,26 @@ from gan.argument_bounds import AtLeast, Within, broken_bound
 from gan.errors import UsageError
 from gan.optax_bounds import DECAY, MOMENTUM, with_bounds
 from gan.registry import Registry
-from gan.schedules import StepSchedule, of_run_step
+from gan.schedules import (
+    SCHEDULES,
+    ScalarOrSchedule,
+    Schedule,
+    StepSchedule,
+    of_run_step,
+    value_at,
+)
 from gan.specs import Spec, names_in, parse
 
-ScalarOrSchedule: TypeAlias = float | Callable[..., Any]
-Rate: TypeAlias = Annotated[float, AtLeast(0)] | Callable[..., Any]
-Strength: TypeAlias = Annotated[float, AtLeast(0)] | Callable[..., Any]
+Rate: TypeAlias = Annotated[float, AtLeast(0)] | Schedule
+Strength: TypeAlias = Annotated[float, AtLeast(0)] | Schedule
 FirstStep: TypeAlias = Literal["optimistic", "plain"]
 
 OPTIMIZERS: Registry[optax.GradientTransformation] = Registry(
-    "optimizer", optax.GradientTransformation, chain=optax.chain, adapt=of_run_step
+    "optimizer",
+    optax.GradientTransformation,
+    chain=optax.chain,
+    lender=SCHEDULES,
+    adapt=of_run_step,
 )
 
 # Those that are of no use in a game, or that a line of text cannot ask for.
@@ -53,7 +63,7 @@ _SCHEDULE_FREE: dict[str, Any] = {
 
 
 def _register_optax() -> None:
-    products = {optax.GradientTransformation, optax.GradientTransformationExtraArgs, optax.Schedule}
+    products = {optax.GradientTransformation, optax.GradientTransformationExtraArgs}
     for module in (optax, optax.contrib):
         for name, maker in inspect.getmembers(module, inspect.isfunction):
             makes = inspect.signature(maker).return_annotation
@@ -107,7 +117,7 @@ def scale_by_optimistic_gradient(
     def update(
         updates: optax.Updates, state: OptimisticState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, OptimisticState]:
-        now, back = _value(alpha, state.step), _value(beta, state.step)
+        now, back = value_at(alpha, state.step), value_at(beta, state.step)
         start_plain = (first_step == "plain") & (state.step == 0)
 
         def optimistic(new: jax.Array, old: jax.Array) -> jax.Array:
@@ -255,10 +265,7 @@ class Rates(NamedTuple):
     def at(self, step: int) -> dict[str, float]:
         """Returns the numbers that there are by name, for the step that follows `step` steps."""
         numbers = {name: value for name, value in self._asdict().items() if value is not None}
-        return {
-            name: float(value(step) if callable(value) else value)
-            for name, value in numbers.items()
-        }
+        return {name: float(value_at(value, step)) for name, value in numbers.items()}
 
     @property
     def has_schedule(self) -> bool:
@@ -280,6 +287,8 @@ def rates_of(text: str) -> Rates:
 
 def _arguments(spec: Spec) -> Iterator[dict[str, Any]]:
     """Yields the arguments of each optimizer in a link, by name, those with a default too."""
+    if OPTIMIZERS.owner(spec.name) is not OPTIMIZERS:
+        return
     parameters = OPTIMIZERS.parameters(spec.name)
     bound = inspect.Signature(list(parameters.values())).bind(*spec.args, **dict(spec.kwargs))
     bound.apply_defaults()
@@ -289,7 +298,3 @@ def _arguments(spec: Spec) -> Iterator[dict[str, Any]]:
                 yield from _arguments(nested)
     sizes = {name: bound.arguments[name] for name in Rates._fields if name in bound.arguments}
     yield {name: of_run_step(OPTIMIZERS.resolve(value)) for name, value in sizes.items()}
-
-
-def _value(number: ScalarOrSchedule, count: jax.Array) -> Any:
-    return number(count) if callable(number) else number

@@ -41,11 +41,14 @@ class Registry(Generic[T]):
 
     Attributes:
       kind: What a part is called in messages, such as `"loss"`.
-      product: The type of a finished part; a link of another type (a schedule among the optimizers)
-        can be an argument but not the part itself.
+      product: The type of a finished part; a link of another type can be an argument but not the
+        part itself.
       context: Parameters that the program sets for every maker that has them; a spec cannot.
       chain: Joins the links of `a | b`; None refuses chains.
-      adapt: Changes each argument that a spec gives to a maker; None leaves it as it is.
+      lender: Where a name in a spec is looked up that this registry does not have, such as that of a
+        schedule in a loss; None is nowhere. What it makes can be an argument only.
+      adapt: Changes each argument that a spec gives to a maker, besides parts of this kind; None leaves
+        it as it is.
       needs: Attributes that a class must have beyond those of `product`, besides abstract methods.
 
     Raises:
@@ -59,6 +62,7 @@ class Registry(Generic[T]):
         *,
         context: Sequence[str] = (),
         chain: Callable[..., T] | None = None,
+        lender: "Registry[Any] | None" = None,
         adapt: Callable[[Any], Any] | None = None,
         needs: Sequence[str] = (),
     ):
@@ -66,6 +70,7 @@ class Registry(Generic[T]):
         self.product = product
         self.context = tuple(context)
         self.chain = chain
+        self.lender = lender
         self.adapt = adapt
         self.needs = tuple(needs)
         self._find: Callable[[str], Callable[..., Any]] | None = None
@@ -131,6 +136,12 @@ class Registry(Generic[T]):
         load_installed()
         return name in self._makers
 
+    def owner(self, name: str) -> "Registry[Any]":
+        """Returns the registry in which our specs find a name: this one, or the lender."""
+        if self.lender is not None and name not in self and name in self.lender:
+            return self.lender
+        return self
+
     def maker(self, name: str) -> Callable[..., Any]:
         """Returns the function or class behind `name`.
 
@@ -140,7 +151,8 @@ class Registry(Generic[T]):
         if name not in self and self._find is not None:
             return self._find(name)
         if name not in self:
-            hint = self._elsewhere(name) or nearest(name, self._makers) or self._names()
+            hint = nearest(name, [*self._makers, *(self.lender or ())])
+            hint = self._elsewhere(name) or hint or self._names()
             raise UsageError(f"unknown {self.kind} {brief(name)}{hint}")
         return self._makers[name]
 
@@ -202,6 +214,8 @@ class Registry(Generic[T]):
         return self.chain(*links) if self.chain and len(links) > 1 else links[0]
 
     def _build(self, spec: Spec, context: Mapping[str, Any]) -> Any:
+        if (owner := self.owner(spec.name)) is not self:
+            return owner._build(spec, {})
         maker = self.maker(spec.name)
         parameters = self.parameters(spec.name)
         usage = self.usage(spec.name)
@@ -246,7 +260,8 @@ class Registry(Generic[T]):
         self, spec: Spec, name: str, value: Any, hint: Any, context: Mapping[str, Any]
     ) -> Any:
         given = value
-        if isinstance(value, Spec) and value.name not in self and matches("", hint):
+        known = isinstance(value, Spec) and value.name in self.owner(value.name)
+        if isinstance(value, Spec) and not known and matches("", hint):
             raise UsageError(f"{spec.name}: {name} must be in quotes: {name}={brief(value.name)}")
         value = self.resolve(value, context)
         if not matches(value, hint):
@@ -254,7 +269,8 @@ class Registry(Generic[T]):
             raise UsageError(f"{spec.name}: {name} must be {type_name(hint)}, given {shown}")
         if (bound := broken_bound(value, hint)) is not None:
             raise UsageError(f"{spec.name}: {name} must be {bound}, given {brief(value)}")
-        return value if self.adapt is None else self.adapt(value)
+        own = isinstance(given, Spec) and isinstance(value, self.product)
+        return value if self.adapt is None or own else self.adapt(value)
 
     def resolve(self, value: Any, context: Mapping[str, Any] = MappingProxyType({})) -> Any:
         """Makes the part that an argument of a spec asks for; returns a literal as it is."""

@@ -1,4 +1,6 @@
-"""Schedules of optimizers: each is a function of the run's own step, whatever the dynamics.
+"""Schedules: each is a function of the run's own step, whatever the dynamics.
+
+They are those of optax, and are accepted in the specs of optimizers, losses, regularizers and averages.
 
 A schedule of optax counts the calls of the optimizer that it is in. A dynamics may call an optimizer
 several times a step (the discriminator's under `alternating(5)`, both under `extragradient`), and an
@@ -7,11 +9,27 @@ optimizer that is put in at a resume starts to count anew. Within `counted_from`
 
 import contextlib
 import contextvars
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
+import optax
+
+from gan.optax_bounds import with_bounds
+from gan.registry import Registry
+
+Schedule: TypeAlias = Callable[[Any], Any]
+"""Takes the number of generator updates before this one; returns a number."""
+
+ScalarOrSchedule: TypeAlias = float | Schedule
+
+SCHEDULES: Registry[Schedule] = Registry("schedule", Callable)
+
+for _name, _maker in inspect.getmembers(optax, inspect.isfunction):
+    if inspect.signature(_maker).return_annotation == optax.Schedule:
+        SCHEDULES.register(_name)(with_bounds(_name, _maker, {}))
 
 _STEP: contextvars.ContextVar[jax.Array | None] = contextvars.ContextVar("step", default=None)
 
@@ -37,7 +55,7 @@ class StepSchedule:
     Schedules inside it (of `join_schedules`) are called with the counts that it gives them.
     """
 
-    schedule: Callable[[Any], Any]
+    schedule: Schedule
 
     def __call__(self, count: Any) -> Any:
         """Returns the value at the run's step."""
@@ -49,7 +67,7 @@ class StepSchedule:
 
 
 def of_run_step(argument: Any) -> Any:
-    """Returns an optimizer's argument, as a `StepSchedule` where it is a schedule."""
+    """Returns an argument of a spec, as a `StepSchedule` where it is a schedule."""
     return StepSchedule(argument) if callable(argument) else argument
 
 
@@ -59,6 +77,12 @@ def run_step(otherwise: jax.Array) -> jax.Array:
     return otherwise if step is None else step
 
 
-def value_at(number: Any, step: Any) -> Any:
-    """Returns a number, or the value of a schedule at a step."""
-    return number(step) if callable(number) else number
+def value_at(value: ScalarOrSchedule, step: Any) -> Any:
+    """Returns a number, or a schedule's value at a step.
+
+    Args:
+      value: The number or schedule.
+      step: Generator updates before this one, int32 scalar; of a `StepSchedule` within
+        `counted_from`, that one counts instead.
+    """
+    return value(step) if callable(value) else value

@@ -4,6 +4,7 @@ import inspect
 
 from gan.errors import UsageError
 from gan.optimizers import OPTIMIZERS
+from gan.schedules import SCHEDULES
 
 _ARGUMENTS = {
     "learning_rate": "0.01", "inner": "sgd(0.01)", "fast_optimizer": "sgd(0.01)",
@@ -22,12 +23,12 @@ _ARGUMENTS = {
 
 def every_optimizer() -> list[str]:
     """Every optimizer with what it needs; a schedule as the learning rate of one."""
-    return [_spec(name) for name in OPTIMIZERS]
+    return [_spec(name) for name in (*OPTIMIZERS, *SCHEDULES)]
 
 
 def _spec(name: str) -> str:
     words = []
-    for parameter in OPTIMIZERS.parameters(name).values():
+    for parameter in OPTIMIZERS.owner(name).parameters(name).values():
         needed = parameter.default is inspect.Parameter.empty
         if parameter.kind is parameter.VAR_POSITIONAL:
             words.append(_ARGUMENTS[parameter.name])

@@ -9,6 +9,7 @@ from gan.annotations import hints_of
 from gan.argument_bounds import bounds_of
 from gan.errors import UsageError
 from gan.optimizers import OPTIMIZERS
+from gan.schedules import SCHEDULES
 from tests.every import every_optimizer
 
 BUILT = [
@@ -53,9 +54,10 @@ def test_what_no_optimizer_means_is_refused(text, words):
 
 
 def test_every_default_meets_its_bounds_and_every_rate_has_one():
-    for name in OPTIMIZERS:
-        hints = hints_of(OPTIMIZERS.maker(name))
-        for key, parameter in OPTIMIZERS.parameters(name).items():
+    for name in (*OPTIMIZERS, *SCHEDULES):
+        owner = OPTIMIZERS.owner(name)
+        hints = hints_of(owner.maker(name))
+        for key, parameter in owner.parameters(name).items():
             bounds = bounds_of(hints.get(key))
             if isinstance(parameter.default, int | float):
                 assert all(bound.admits(parameter.default) for bound in bounds), (name, key)
@@ -66,4 +68,4 @@ def test_every_default_meets_its_bounds_and_every_rate_has_one():
 
 
 def test_every_optimizer_is_still_built():
-    assert len(every_optimizer()) == len(list(OPTIMIZERS))
+    assert len(every_optimizer()) == len(list(OPTIMIZERS)) + len(list(SCHEDULES))

@@ -533,7 +533,7 @@ def test_the_same_content_elsewhere_is_the_users_own(tmp_path):
 EVERY_KIND = """
     from gan.config import SETTINGS
     from gan.registry import REGISTRIES
-    from gan.optimizers import OPTIMIZERS
+    from gan.schedules import SCHEDULES
 
     OURS = {
         "data augmentation": "flip", "averaging": "ema", "dataset": "digits", "discriminator": "mlp",
@@ -544,7 +544,7 @@ EVERY_KIND = """
     for kind, name in OURS.items():
         if kind != "metric":
             REGISTRIES[kind].register("mine")(REGISTRIES[kind].maker(name))
-    OPTIMIZERS.register("my_schedule")(OPTIMIZERS.maker("cosine_decay_schedule"))
+    SCHEDULES.register("my_schedule")(SCHEDULES.maker("cosine_decay_schedule"))
 """
 
 

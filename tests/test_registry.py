@@ -1,4 +1,5 @@
 import importlib
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,6 +78,50 @@ def test_errors_say_what_was_given_and_what_is_accepted(shapes, text, words):
     for word in words:
         assert word in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def borrowers() -> Registry[Shape]:
+    """Shapes whose sizes may be names of another registry, which has a `square` too."""
+    sizes: Registry[float] = Registry("size", float)
+    registry: Registry[Shape] = Registry("lent shape", Shape, lender=sizes, adapt=abs)
+
+    @sizes.register("minus")
+    def minus(size: float, colour: str = "none") -> float:
+        return -size if colour == "none" else 0.0
+
+    @sizes.register("square")
+    def squared(size: float) -> float:
+        return size**2
+
+    @registry.register("square")
+    def square(size: float | Shape) -> Shape:
+        return Shape("square", size)
+
+    return registry
+
+
+def test_a_name_is_looked_up_at_the_lender_where_the_registry_does_not_have_it(borrowers):
+    assert borrowers.build("square(minus(3))") == Shape("square", 3)  # adapted
+    assert borrowers.build("square(minus(square(3)))") == Shape("square", 9)  # the lender's own
+    assert borrowers.build("square(square(3))") == Shape("square", Shape("square", 3))
+    assert borrowers.build("square(minus(3))", colour="red") == Shape("square", 3)  # no context
+    assert borrowers.owner("minus").kind == "size"
+    assert borrowers.owner("square") is borrowers.owner("unknown") is borrowers
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("minus(3)", "minus is no lent shape by itself, at most an argument of one"),
+        ("square(mynus(3))", "unknown lent shape 'mynus'; did you mean 'minus'?"),
+        ("square(minus(zzz))", "unknown size 'zzz'; known: minus, square"),
+        ("square(zzz)", "unknown lent shape 'zzz'; known: square"),
+    ],
+)
+def test_messages_about_names_of_the_lender(borrowers, text, words):
+    with pytest.raises(UsageError, match=re.escape(words)):
+        borrowers.build(text)
 
 
 def test_usage_shows_the_signature(shapes):

@@ -12,7 +12,7 @@ from gan.dynamics import DYNAMICS
 from gan.games import GAMES
 from gan.optimizers import OPTIMIZERS, rates_of
 from gan.players import Pair, PlayerState, pairwise
-from gan.schedules import counted_from
+from gan.schedules import SCHEDULES, counted_from
 from tests.every import every_optimizer
 
 CONFIG = {
@@ -24,10 +24,10 @@ CONFIG = {
 @pytest.fixture
 def seen(monkeypatch):
     """The counts with which the schedule `spy` was called."""
-    monkeypatch.setattr(OPTIMIZERS, "_makers", dict(OPTIMIZERS._makers))
+    monkeypatch.setattr(SCHEDULES, "_makers", dict(SCHEDULES._makers))
     counts = []
 
-    @OPTIMIZERS.register("spy")
+    @SCHEDULES.register("spy")
     def spy():
         def schedule(count):
             jax.debug.callback(lambda number: counts.append(int(number)), count)

@@ -34,8 +34,9 @@ def parts_of_others(config: TrainConfig) -> list[tuple[str, str]]:
             continue
         registry, specs = REGISTRIES[setting.part], getattr(config, key)
         for spec in (specs,) if isinstance(specs, str) else specs:
-            names = sorted(names_in(spec))
-            found += [(setting.part, name) for name in names if registry.origin(name) != OURS]
+            for name in sorted(names_in(spec)):
+                owner = registry.owner(name)
+                found += [(owner.kind, name)] * (owner.origin(name) != OURS)
     return found
 
 

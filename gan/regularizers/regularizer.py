@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from gan.argument_bounds import AtLeast, BoundedFields
 from gan.players import Role
 from gan.registry import Registry
+from gan.schedules import SCHEDULES, Schedule, of_run_step
 
 Critic: TypeAlias = Callable[[jax.Array], jax.Array]
 Every: TypeAlias = Annotated[int, AtLeast(1)]
-Weight: TypeAlias = Annotated[float, AtLeast(0)] | Callable[..., Any]
+Weight: TypeAlias = Annotated[float, AtLeast(0)] | Schedule
 
 
 @dataclass(frozen=True)
@@ -117,4 +118,6 @@ class Regularizer(BoundedFields, abc.ABC):
         """Raises ValueError where the networks cannot serve the penalty."""
 
 
-REGULARIZERS: Registry[Regularizer] = Registry("regularizer", Regularizer)
+REGULARIZERS: Registry[Regularizer] = Registry(
+    "regularizer", Regularizer, lender=SCHEDULES, adapt=of_run_step
+)
