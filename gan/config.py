@@ -67,10 +67,16 @@ class TrainConfig:
       data_dir: Folder where TFDS has prepared its datasets; None is TFDS's default.
       data_placement: Spec of where the data are during training: `auto` decides by their size.
       data_augmentation: Specs of random changes to the real images.
+      discriminator_augmentation: Spec of random changes to all images that the discriminator sees, real
+        and fake alike, through which the generator learns.
       generator: Spec of the generator network.
       discriminator: Spec of the discriminator network.
       loss: Spec of the loss.
-      regularizers: Specs of penalties on the discriminator.
+      regularizers: Specs of penalties on the players.
+      microbatches: How many equal parts of a batch gradients are taken of, one after the other: less
+        memory, and the same result unless a part depends on the whole batch.
+      generator_batch_size: Fake examples in the generator's own loss, over all devices; None is
+        batch_size.
       generator_optimizer: Spec of the generator's optimizer.
       discriminator_optimizer: Spec of the discriminator's optimizer.
       dynamics: Spec of how the players move.
@@ -97,10 +103,15 @@ class TrainConfig:
     data_dir: Annotated[str | None, _FREE] = None
     data_placement: Annotated[str, Setting("placement", OnResume.ALLOW)] = "auto"
     data_augmentation: Annotated[Specs, Setting("data augmentation")] = ()
+    discriminator_augmentation: Annotated[
+        str, Setting("discriminator augmentation", in_state=True)
+    ] = "none"
     generator: Annotated[str, Setting("generator", in_state=True)] = "dcgan"
     discriminator: Annotated[str, Setting("discriminator", in_state=True)] = "dcgan"
-    loss: Annotated[str, Setting("loss")] = "non_saturating"
-    regularizers: Annotated[Specs, Setting("regularizer")] = ()
+    loss: Annotated[str, Setting("loss", in_state=True)] = "non_saturating"
+    regularizers: Annotated[Specs, Setting("regularizer", in_state=True)] = ()
+    microbatches: Count = 1
+    generator_batch_size: Count | None = None
     generator_optimizer: Annotated[str, _OPTIMIZER] = "optimistic_adam(2e-4, b1=0.5)"
     discriminator_optimizer: Annotated[str, _OPTIMIZER] = "optimistic_adam(2e-4, b1=0.5)"
     dynamics: Annotated[str, Setting("dynamics", OnResume.TRANSFER, in_state=True)] = "simultaneous"

@@ -87,6 +87,7 @@ class Loss:
     classes: ClassLoss | None = None
     label_noise: LabelNoise | None = None
     over_batch: bool = False
+    over_batch: bool = False
 
 
 LOSSES: Registry[Loss] = Registry("loss", Loss, lender=SCHEDULES, adapt=of_run_step)

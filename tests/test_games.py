@@ -99,7 +99,7 @@ def test_the_field_is_each_players_gradient(batch, discriminator, loss):
         LOSSES.build(loss),
         latent_dim=5,
         shape=(8, 8, 1),
-        regularizers=(REGULARIZERS.build("r1"), REGULARIZERS.build("gradient_penalty")),
+        regularizers={name: REGULARIZERS.build(name) for name in ("r1", "gradient_penalty")},
     )
     same_field(game, players_of(game.init(jax.random.key(0))), batch, jax.random.key(1))
 

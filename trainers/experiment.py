@@ -39,12 +39,14 @@ from gan.trainers.evaluation.features import FeatureNetwork
 from gan.trainers.experiment_checks import (
     check_batch_size,
     check_batches_fit,
-    check_names_of_penalties,
+    check_game,
     check_num_steps,
     check_optimizers,
     check_retention,
     check_state_fits,
     check_step,
+    find_warnings,
+    name_penalties,
     parts_of_others,
     trace_networks,
 )
@@ -156,6 +158,10 @@ class Experiment:
             self.mesh,
         )  # fmt: skip
 
+    def find_warnings(self) -> list[str]:
+        """Returns a line for each thing in the config that may not do what one expects of it."""
+        return find_warnings(self)
+
     def describe(self) -> str:
         """Describes in a line how the players move."""
         config = self.config
@@ -199,7 +205,7 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
     check_num_steps(config, dynamics)
     averaging = _named_averaging(config, part("averaging"))
     on_nonfinite, retention = part("on_nonfinite"), part("keep_checkpoints")
-    check_names_of_penalties(config, regularizers)
+    penalties = name_penalties(config, regularizers)
     data_placement, features = part("data_placement"), part("eval_features")
     data_augmentation, callbacks = part("data_augmentation"), part("callbacks")
 
@@ -215,19 +221,17 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
             f"data_augmentation = {config.data_augmentation}: of images, and dataset is "
             f"{config.dataset!r}"
         )
+    discriminator_augmentation = part("discriminator_augmentation")
     kind = {"shape": dataset.shape, "num_classes": dataset.num_classes}
     generator: Network = part("generator", **kind)
-    discriminator: Network = part("discriminator", **kind)
-    if generator.conditional != discriminator.conditional:
-        raise UsageError("conditional must be the same for generator and discriminator")
-    if generator.conditional and dataset.num_classes < 2:
-        raise UsageError(
-            f"generator = {config.generator!r} is conditional, and dataset = {config.dataset!r} has no "
-            f"classes; images(..., labels=True) takes each folder for a class"
-        )
-    game = AdversarialGame(
-        generator, discriminator, loss, config.latent_dim, dataset.shape, regularizers
+    discriminator: Network = part(
+        "discriminator", **kind, class_logits=loss.classes is not None
     )
+    game = AdversarialGame(
+        generator, discriminator, loss, config.latent_dim, dataset.shape, penalties,
+        discriminator_augmentation, config.microbatches, config.generator_batch_size,
+    )  # fmt: skip
+    check_game(config, game, dataset)
     experiment = Experiment(
         config, dataset, data_placement, data_augmentation, game, optimizers, dynamics, averaging, mesh,
         on_nonfinite, retention, features, callbacks,

@@ -10,13 +10,15 @@ from jax.sharding import Mesh
 from gan import parts
 from gan.argument_bounds import NUMBERS_END
 from gan.config import SETTINGS, TrainConfig
-from gan.data import Batch
+from gan.data import Batch, Dataset
 from gan.dynamics.dynamics import Dynamics, check_optimizer
 from gan.errors import UsageError, brief, describe, nearest
+from gan.games import AdversarialGame
+from gan.games.penalties import metric_name
 from gan.memory import check_fits, device_memory, host_memory, tree_bytes
 from gan.metrics.metric import choose_metrics, score_names
 from gan.optimizers import check_links, trace_update
-from gan.players import ROLES, Pair
+from gan.players import ROLES, Pair, network_variables
 from gan.registry import OURS, REGISTRIES
 from gan.regularizers import Regularizer
 from gan.specs import names_in, parse
@@ -41,22 +43,75 @@ def parts_of_others(config: TrainConfig) -> list[tuple[str, str]]:
 
 
 def check_batch_size(config: TrainConfig, mesh: Mesh) -> None:
-    """Checks that each device gets as many examples of a batch as the others."""
-    if rest := config.batch_size % mesh.size:
-        below = config.batch_size - rest
-        near = " or ".join(str(size) for size in (below, below + mesh.size) if size)
-        raise UsageError(
-            f"batch_size = {config.batch_size} does not divide by the {mesh.size} devices of "
-            f"mesh = {config.mesh!r}; {near} would"
-        )
+    """Checks that each device gets as many examples of a batch, and of its parts, as the others."""
+    parts, count = f"the {mesh.size} devices of mesh = {config.mesh!r}", mesh.size
+    if config.microbatches > 1:
+        parts, count = f"{parts} times microbatches = {config.microbatches}", count * config.microbatches
+    for key in ("batch_size", "generator_batch_size"):
+        size = getattr(config, key)
+        if size is not None and (rest := size % count):
+            near = " or ".join(str(near) for near in (size - rest, size - rest + count) if near)
+            raise UsageError(f"{key} = {size} does not divide by {parts}; {near} would")
 
 
-def check_names_of_penalties(config: TrainConfig, penalties: tuple[Regularizer, ...]) -> None:
-    """Checks that no two penalties have one name: one of them would be left out of the sum."""
-    names = [penalty.name for penalty in penalties]
+def name_penalties(
+    config: TrainConfig, penalties: tuple[Regularizer, ...]
+) -> dict[str, Regularizer]:
+    """Returns the penalties by the names of their specs; no two may have one name."""
+    names = [parse(spec)[0].name for spec in config.regularizers]
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"regularizers = {config.regularizers}: two are named {name!r}")
+    return dict(zip(names, penalties, strict=True))
+
+
+def check_game(config: TrainConfig, game: AdversarialGame, dataset: Dataset) -> None:
+    """Checks that networks, loss, penalties and augmentation suit one another and the data."""
+    try:
+        game.augmentation.check_shape(dataset.shape)
+    except ValueError as error:
+        spec = config.discriminator_augmentation
+        raise UsageError(f"discriminator_augmentation = {brief(spec)}: {error}") from error
+    conditional = [game.generator.conditional, game.discriminator.conditional]  # type: ignore[attr-defined]
+    if game.losses.classes is not None:
+        if not conditional[0]:
+            raise UsageError(
+                f"loss = {config.loss!r} is about classes, and generator = {config.generator!r} is not "
+                f"conditional; it takes conditional=True"
+            )
+    elif conditional[0] != conditional[1]:
+        raise UsageError("conditional must be the same for generator and discriminator")
+    if conditional[0] and dataset.num_classes < 2:
+        raise UsageError(
+            f"generator = {config.generator!r} is conditional, and dataset = {config.dataset!r} has no "
+            f"classes; images(..., labels=True) takes each folder for a class"
+        )
+    for spec, penalty in zip(config.regularizers, game.regularizers.values(), strict=True):
+        try:
+            penalty.check_networks(game.generator, game.discriminator)
+        except ValueError as error:
+            raise UsageError(f"regularizers = {brief(spec)}: {error}") from error
+
+
+def find_warnings(experiment: Experiment) -> list[str]:
+    """Returns a line for each thing that a config says, and that may not do what one expects of it."""
+    config, game = experiment.config, experiment.game
+    lines = []
+    if config.microbatches > 1:
+        networks = trace_networks(experiment)
+        over_batch = [
+            f"{role} = {getattr(config, role)!r}"
+            for role in ROLES
+            if network_variables(networks.of(role)[1])
+        ]
+        over_batch += [f"loss = {config.loss!r}"] if game.losses.over_batch else []
+        over_batch += [name for name, own in game.regularizers.items() if own.over_batch]
+        if over_batch:
+            lines.append(
+                f"microbatches = {config.microbatches} is not the same as the whole batch for "
+                f"{', '.join(over_batch)}: each part is taken by itself there"
+            )
+    return lines
 
 
 def check_retention(experiment: Experiment) -> None:
@@ -64,7 +119,13 @@ def check_retention(experiment: Experiment) -> None:
     config, rules = experiment.config, experiment.retention
     known = {"diversity", "images_per_second", "logits/real", "logits/fake"}
     known |= {f"{kind}/{role}" for kind in ("loss", "grad_norm", "update_norm") for role in ROLES}
-    known |= {f"penalty/{parse(spec)[0].name}" for spec in config.regularizers}
+    known |= {
+        metric_name(name, regularizer, role)
+        for name, regularizer in experiment.game.regularizers.items()
+        for role in regularizer.roles
+    }
+    states = experiment.game.init_training_state("discriminator").get("augmentation", {})
+    known |= set(experiment.game.augmentation.metrics(states))
     for metric in {metric for rule in rules for metric in rule.needed_metrics}:
         if metric.startswith("eval/"):
             suitable = choose_metrics(None, inputs_of(experiment.features, experiment.dataset), "")

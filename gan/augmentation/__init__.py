@@ -8,6 +8,7 @@ from gan.augmentation.discriminator_augmentation import (
 from gan.augmentation.discriminator_augmentation import (
     DiscriminatorAugmentation as DiscriminatorAugmentation,
 )
+from gan.augmentation.discriminator_augmentation import NoAugmentation as NoAugmentation
 from gan.registry import import_all
 
 import_all(__name__, __path__)
