@@ -3,14 +3,14 @@
 Radford et al., "Unsupervised Representation Learning with DCGANs", ICLR 2016.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from gan.argument_bounds import AtLeast
-from gan.models.layers import Conv, ConvTranspose
+from gan.models.layers import Conv, ConvTranspose, Dense
 from gan.models.network import (
     DISCRIMINATORS,
     GENERATORS,
@@ -18,6 +18,7 @@ from gan.models.network import (
     Generator,
     num_downsamplings,
 )
+from gan.precision import at_least_float32
 
 _init = nn.initializers.normal(0.02)
 _MAX_WIDENING = 8
@@ -45,7 +46,7 @@ class DCGANGenerator(Generator):
 
         def activate(x: jax.Array) -> jax.Array:
             if self.batch_norm:
-                x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+                x = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype)(x)
             return nn.relu(x)
 
         blocks = num_downsamplings(self.shape)
@@ -55,13 +56,14 @@ class DCGANGenerator(Generator):
         x = latents
         if self.conditional:
             x = jnp.concatenate([x, nn.Embed(self.num_classes, x.shape[-1])(labels)], axis=-1)
-        x = nn.Dense(base * base * channels[-1], use_bias=bias, kernel_init=_init)(x)
+        options: dict[str, Any] = {"kernel_init": _init, "dtype": self.dtype}
+        x = Dense(base * base * channels[-1], use_bias=bias, **options)(x)
         x = activate(x.reshape(-1, base, base, channels[-1]))
         for features in channels[-2::-1]:
-            x = ConvTranspose(features, (4, 4), use_bias=bias, kernel_init=_init)(x)
+            x = ConvTranspose(features, (4, 4), use_bias=bias, **options)(x)
             x = activate(x)  # [B, 2H, 2W, features]
-        x = ConvTranspose(self.shape[-1], (4, 4), kernel_init=_init)(x)
-        return nn.tanh(x)
+        x = ConvTranspose(self.shape[-1], (4, 4), **options)(x)
+        return nn.tanh(at_least_float32(x))
 
 
 @DISCRIMINATORS.register("dcgan")
@@ -103,14 +105,15 @@ class DCGANDiscriminator(Discriminator):
                 (2, 2),
                 ((1, 1), (1, 1)),
                 use_bias=not normalised,
+                dtype=self.dtype,
                 kernel_init=_init,
             )
             x = layer(conv, x)  # [B, H / 2, W / 2, features]
             if normalised:
-                x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+                x = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype)(x)
             x = nn.leaky_relu(x, 0.2)
-        flat = x.reshape(len(x), -1)  # [B, F]
-        logits = layer(nn.Dense(1, kernel_init=_init), flat)[:, 0]
+        flat = at_least_float32(x).reshape(len(x), -1)  # [B, F]
+        logits = layer(Dense(1, kernel_init=_init), flat)[:, 0]
         if self.conditional:
             embedding = nn.Embed(self.num_classes, flat.shape[-1], embedding_init=_init)(labels)
             logits += jnp.sum(embedding * flat, axis=-1)

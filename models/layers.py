@@ -1,4 +1,8 @@
-"""Convolutional layers with linen's parameters, several times faster than linen's on a CPU."""
+"""Layers with linen's parameters: convolutions several times faster than linen's on a CPU.
+
+In bfloat16 a bias is added in float32, so that its gradient, a sum over the whole batch, is summed in
+float32 too: not every device does so by itself.
+"""
 
 import math
 from collections.abc import Sequence
@@ -12,6 +16,33 @@ from jax import lax
 from gan.models.convolutions import Geometry, Size, convolve, input_gradient
 
 Initializer: TypeAlias = nn.initializers.Initializer
+
+
+class Dense(nn.Module):
+    """`flax.linen.Dense`, with the same names, shapes and initialisers of parameters.
+
+    Attributes:
+      features: Output features, C'.
+      use_bias: Whether a bias is added.
+      dtype: Type of the computation; by default that of the input and the parameters.
+      param_dtype: Type of the parameters.
+      kernel_init: Initialiser of `kernel`, `[C, C']`.
+      bias_init: Initialiser of `bias`, `[C']`.
+    """
+
+    features: int
+    use_bias: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[..., C]` to `[..., C']`."""
+        x, kernel, bias = _arrays(self, x, (x.shape[-1], self.features))
+        y = lax.dot_general(x, kernel.astype(x.dtype), (((x.ndim - 1,), (0,)), ((), ())))
+        return _plus(y, bias) if self.use_bias else y
 
 
 class Conv(nn.Module):
@@ -59,13 +90,13 @@ class Conv(nn.Module):
         x, kernel, bias = _arrays(self, x, shape)
         image = (x.shape[1], x.shape[2])
         if self.resample != "none":
-            return _resampled(self, x, kernel) + bias
+            return _plus(_resampled(self, x, kernel), bias)
         padding = self.padding
         if isinstance(padding, str):
             padding = lax.padtype_to_pads(image, self.kernel_size, self.strides, padding)
         rows, columns = ((int(low), int(high)) for low, high in padding)
         geometry = Geometry(image, self.kernel_size, self.strides, (rows, columns), groups)
-        return convolve(geometry, x, kernel) + bias
+        return _plus(convolve(geometry, x, kernel.astype(x.dtype)), bias)
 
 
 class ConvTranspose(nn.Module):
@@ -101,19 +132,26 @@ class ConvTranspose(nn.Module):
         for k, s in zip(self.kernel_size, self.strides, strict=True):
             low = k - 1 - math.ceil((k + s - 2) / 2)
             pads.append((low, k - s - low))
-        return _transposed(x, kernel[::-1, ::-1], self.strides, (pads[0], pads[1])) + bias
+        kernel = kernel[::-1, ::-1].astype(x.dtype)
+        return _plus(_transposed(x, kernel, self.strides, (pads[0], pads[1])), bias)
 
 
 def _arrays(
-    layer: Conv | ConvTranspose, x: jax.Array, shape: tuple[int, ...]
+    layer: Dense | Conv | ConvTranspose, x: jax.Array, shape: tuple[int, ...]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the input, the kernel and the bias, all of one type."""
+    """Returns the input in the type of the computation, and kernel and bias in at least float32."""
     kernel = layer.param("kernel", layer.kernel_init, shape, layer.param_dtype)
     bias = jnp.zeros([], kernel.dtype)
     if layer.use_bias:
         bias = layer.param("bias", layer.bias_init, (layer.features,), layer.param_dtype)
-    arrays = nn.dtypes.promote_dtype(x, kernel, bias, dtype=layer.dtype)
-    return arrays[0], arrays[1], arrays[2]
+    dtype = nn.dtypes.canonicalize_dtype(x, kernel, bias, dtype=layer.dtype)
+    full = jnp.promote_types(dtype, jnp.float32)
+    return jnp.asarray(x, dtype), kernel.astype(full), bias.astype(full)
+
+
+def _plus(y: jax.Array, bias: jax.Array) -> jax.Array:
+    """Adds a bias in its own type, and returns the sum in that of y."""
+    return (y + bias).astype(y.dtype)
 
 
 def _transposed(
@@ -138,6 +176,6 @@ def _resampled(layer: Conv, x: jax.Array, kernel: jax.Array) -> jax.Array:
     kernel = sum((jnp.pad(kernel, shift) for shift in shifts), jnp.zeros([], kernel.dtype))
     padding = ((height // 2, height // 2), (width // 2, width // 2))
     if layer.resample == "double":
-        return _transposed(x, kernel[::-1, ::-1], (2, 2), padding)
+        return _transposed(x, kernel[::-1, ::-1].astype(x.dtype), (2, 2), padding)
     geometry = Geometry((x.shape[1], x.shape[2]), (height + 1, width + 1), (2, 2), padding)
-    return convolve(geometry, x, kernel / 4)
+    return convolve(geometry, x, (kernel / 4).astype(x.dtype))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gan.argument_bounds import AtLeast, Within
+from gan.models.layers import Dense
 from gan.models.network import (
     DISCRIMINATORS,
     GENERATORS,
@@ -15,6 +16,7 @@ from gan.models.network import (
     Discriminator,
     Generator,
 )
+from gan.precision import at_least_float32
 
 
 @GENERATORS.register("mlp")
@@ -38,8 +40,9 @@ class MLPGenerator(Generator):
         if self.conditional:
             x = jnp.concatenate([x, jax.nn.one_hot(labels, self.num_classes)], axis=-1)
         for _ in range(self.depth):
-            x = nn.relu(nn.Dense(self.width)(x))  # [B, width]
-        x = nn.Dense(math.prod(self.shape))(x).reshape(-1, *self.shape)
+            x = nn.relu(Dense(self.width, dtype=self.dtype)(x))  # [B, width]
+        x = Dense(math.prod(self.shape), dtype=self.dtype)(x)
+        x = at_least_float32(x).reshape(-1, *self.shape)
         return nn.tanh(x) if len(self.shape) == 3 else x
 
 
@@ -68,5 +71,5 @@ class MLPDiscriminator(Discriminator):
         if self.conditional:
             x = jnp.concatenate([x, jax.nn.one_hot(labels, self.num_classes)], axis=-1)
         for _ in range(self.depth):
-            x = nn.leaky_relu(nn.Dense(self.width)(x), 0.2)  # [B, width]
-        return nn.Dense(1)(x)[:, 0]
+            x = nn.leaky_relu(Dense(self.width, dtype=self.dtype)(x), 0.2)  # [B, width]
+        return Dense(1)(at_least_float32(x))[:, 0]

@@ -13,7 +13,7 @@ What the class adds to the fields of its base is what a spec may set.
 """
 
 from dataclasses import field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 from flax import linen as nn
@@ -39,6 +39,8 @@ class Network(nn.Module):
       shape: Shape of one example, (H, W, C) or (D,); comes from the dataset.
       num_classes: Number of classes of the dataset.
       conditional: Whether the labels are used; a network that is not conditional ignores them.
+      dtype: Type of the layers' computation, by the run's precision; every layer is to get it, as
+        `dtype=self.dtype`. None infers it from inputs and parameters. See `gan.precision`.
       square_images: Whether the shape must be one that `num_downsamplings` accepts.
 
     Raises:
@@ -48,6 +50,7 @@ class Network(nn.Module):
     shape: tuple[int, ...]
     num_classes: int
     conditional: bool = field(default=False, kw_only=True)
+    dtype: Any = field(default=None, kw_only=True)
 
     square_images: ClassVar[bool] = False
 
@@ -96,9 +99,10 @@ def num_downsamplings(shape: tuple[int, ...]) -> int:
     return _DOWNSAMPLINGS[shape[0]]
 
 
+_CONTEXT = ("shape", "num_classes", "dtype")
 GENERATORS: Registry[Generator] = Registry(
-    "generator", Generator, context=("shape", "num_classes"), needs=("__call__",)
+    "generator", Generator, context=_CONTEXT, needs=("__call__",)
 )
 DISCRIMINATORS: Registry[Discriminator] = Registry(
-    "discriminator", Discriminator, context=("shape", "num_classes"), needs=("__call__",)
+    "discriminator", Discriminator, context=_CONTEXT, needs=("__call__",)
 )

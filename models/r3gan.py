@@ -4,12 +4,13 @@ Huang et al., "The GAN is dead; long live the GAN! A Modern GAN Baseline", NeurI
 Config E; initial values as in the authors' code. Their networks for CIFAR-10 are `width=768,
 blocks=2, cardinality=96`, with 16 channels in a group, as in the defaults. There are two
 differences: every stage has the same width here, whereas theirs for FFHQ narrow towards the image;
-and all stages are in single precision, whereas some of theirs are in half.
+and all stages have the run's precision, whereas theirs of low resolution stay in single precision.
 """
 
 from collections.abc import Iterable
+from functools import partial
 from math import sqrt
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from flax import linen as nn
 from jax import lax
 
 from gan.argument_bounds import AtLeast, Within
-from gan.models.layers import Conv
+from gan.models.layers import Conv, Dense
 from gan.models.network import (
     DISCRIMINATORS,
     GENERATORS,
@@ -26,6 +27,7 @@ from gan.models.network import (
     Network,
     num_downsamplings,
 )
+from gan.precision import at_least_float32
 
 _SLOPE = 0.2  # of the leaky ReLU
 _linear = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
@@ -75,12 +77,13 @@ class R3GANGenerator(_R3GAN, Generator):
             init = nn.initializers.normal(1 / sqrt(self.num_classes))
             embed = nn.Embed(self.num_classes, z.shape[-1], embedding_init=init)
             z = jnp.concatenate([z, embed(labels)], axis=-1)
-        scale = nn.Dense(self.width, use_bias=False, kernel_init=_linear)(z)[:, None, None]
+        options: dict[str, Any] = {"use_bias": False, "kernel_init": _linear, "dtype": self.dtype}
+        scale = Dense(self.width, **options)(z)[:, None, None]
         basis = self.param("basis", nn.initializers.normal(1.0), (base, base, self.width))
-        x = _stage(self, basis * scale)
+        x = _stage(self, (basis * scale).astype(scale.dtype))
         for _ in range(doublings):
             x = _stage(self, _upsample(x))  # [B, 2H, 2W, width]
-        return Conv(self.shape[-1], (1, 1), use_bias=False, kernel_init=_linear)(x)
+        return at_least_float32(Conv(self.shape[-1], (1, 1), **options)(x))
 
 
 @DISCRIMINATORS.register("r3gan")
@@ -99,15 +102,15 @@ class R3GANDiscriminator(_R3GAN, Discriminator):
     @nn.compact
     def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, H, W, C]` in [-1, 1] to `[B]`."""
-        x = Conv(self.width, (1, 1), use_bias=False, kernel_init=_linear)(examples)
+        options: dict[str, Any] = {"use_bias": False, "kernel_init": _linear}
+        x = Conv(self.width, (1, 1), dtype=self.dtype, **options)(examples)
         x = _stage(self, x)
         for _ in range(num_downsamplings(self.shape)):
             x = _stage(self, _downsample(x))  # [B, H / 2, W / 2, width]
         base = x.shape[1]
         basis = self.param("basis", nn.initializers.normal(1 / base), x.shape[1:])
-        features = jnp.sum(x * basis, axis=(1, 2))  # [B, width]
-        outputs = self.width if self.conditional else 1
-        x = nn.Dense(outputs, use_bias=False, kernel_init=_linear)(features)
+        features = jnp.sum(at_least_float32(x) * basis, axis=(1, 2))  # [B, width]
+        x = Dense(self.width if self.conditional else 1, **options)(features)
         if self.conditional:
             init = nn.initializers.normal(1 / sqrt(self.num_classes * self.width))
             x *= nn.Embed(self.num_classes, self.width, embedding_init=init)(labels)
@@ -123,11 +126,12 @@ def _stage(network: _R3GAN, x: jax.Array) -> jax.Array:
     blocks = network.blocks * (num_downsamplings(network.shape) + 1)
     init = nn.initializers.variance_scaling(2 / (1 + _SLOPE**2) / sqrt(blocks), "fan_in", "normal")
     inner, groups = network.width * network.expansion, network.cardinality
+    conv, zeros = partial(Conv, dtype=network.dtype), nn.initializers.zeros
     for _ in range(network.blocks):
-        y = nn.leaky_relu(Conv(inner, (1, 1), kernel_init=init)(x), _SLOPE)
-        y = Conv(inner, (3, 3), feature_group_count=groups, kernel_init=init)(y)
+        y = nn.leaky_relu(conv(inner, (1, 1), kernel_init=init)(x), _SLOPE)
+        y = conv(inner, (3, 3), feature_group_count=groups, kernel_init=init)(y)
         y = nn.leaky_relu(y, _SLOPE)
-        x += Conv(network.width, (1, 1), use_bias=False, kernel_init=nn.initializers.zeros)(y)
+        x += conv(network.width, (1, 1), use_bias=False, kernel_init=zeros)(y)
     return x
 
 
@@ -140,20 +144,22 @@ def _stage(network: _R3GAN, x: jax.Array) -> jax.Array:
 @jax.custom_vjp
 def _upsample(x: jax.Array) -> jax.Array:
     """Interpolates bilinearly, `[B, H, W, C]` to `[B, 2H, 2W, C]`."""
+    dtype, x = x.dtype, at_least_float32(x)
     for axis in (1, 2):
         before, after = _taps(x, axis, 1, (0, 2))
         shape = tuple(size * 2 if i == axis else size for i, size in enumerate(x.shape))
         x = jnp.stack([before + 3 * x, 3 * x + after], axis + 1).reshape(shape) / 4
-    return x
+    return x.astype(dtype)
 
 
 @jax.custom_vjp
 def _downsample(x: jax.Array) -> jax.Array:
     """Filters and halves, `[B, H, W, C]` to `[B, H / 2, W / 2, C]`."""
+    dtype, x = x.dtype, at_least_float32(x)
     for axis in (1, 2):
         a, b, c, d = _taps(x, axis, 2, range(4))
         x = (a + 3 * b + 3 * c + d) / 8
-    return x
+    return x.astype(dtype)
 
 
 def _taps(x: jax.Array, axis: int, stride: int, starts: Iterable[int]) -> list[jax.Array]:

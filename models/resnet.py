@@ -5,14 +5,15 @@ B.4, table 4. The table is for 32x32 pixels. Here all blocks have the same width
 paper's larger networks double it with each halving of the resolution (tables 5 and 6).
 """
 
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from gan.argument_bounds import AtLeast
-from gan.models.layers import Conv
+from gan.models.layers import Conv, Dense
 from gan.models.network import (
     DISCRIMINATORS,
     GENERATORS,
@@ -20,6 +21,7 @@ from gan.models.network import (
     Generator,
     num_downsamplings,
 )
+from gan.precision import at_least_float32
 
 _glorot = nn.initializers.glorot_uniform()
 _glorot_sqrt2 = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
@@ -47,28 +49,31 @@ class ResNetGenerator(Generator):
 
         def activate(x: jax.Array, *, conditional: bool) -> jax.Array:
             shared = not conditional  # the same scale and bias for all classes
-            x = nn.BatchNorm(not train, momentum=0.9, use_scale=shared, use_bias=shared)(x)
+            options: dict[str, Any] = {"use_scale": shared, "use_bias": shared, "dtype": self.dtype}
+            x = nn.BatchNorm(not train, momentum=0.9, **options)(x)
             if conditional:
                 scale, bias = (
                     nn.Embed(self.num_classes, self.width, embedding_init=init)(labels)
                     for init in (nn.initializers.ones, nn.initializers.zeros)
                 )
-                x = x * scale[:, None, None] + bias[:, None, None]
+                x = (x * scale[:, None, None] + bias[:, None, None]).astype(x.dtype)
             return nn.relu(x)
 
         blocks = num_downsamplings(self.shape)
         base = self.shape[0] >> blocks
-        x = nn.Dense(base * base * self.width, kernel_init=_glorot)(latents)
+        conv = partial(Conv, self.width, (3, 3), kernel_init=_glorot_sqrt2, dtype=self.dtype)
+        linear = partial(Conv, kernel_init=_glorot, dtype=self.dtype)
+        x = Dense(base * base * self.width, kernel_init=_glorot, dtype=self.dtype)(latents)
         x = x.reshape(-1, base, base, self.width)
         for _ in range(blocks):
             y = activate(x, conditional=self.conditional)
-            y = Conv(self.width, (3, 3), kernel_init=_glorot_sqrt2, resample="double")(y)
+            y = conv(resample="double")(y)
             y = activate(y, conditional=self.conditional)
-            y = Conv(self.width, (3, 3), kernel_init=_glorot_sqrt2)(y)  # [B, 2H, 2W, width]
+            y = conv()(y)  # [B, 2H, 2W, width]
             # A 1x1 convolution commutes with upsampling; before it, there are fewer pixels.
-            x = y + _upsample(Conv(self.width, (1, 1), kernel_init=_glorot)(x))
+            x = y + _upsample(linear(self.width, (1, 1))(x))
         x = activate(x, conditional=False)
-        return nn.tanh(Conv(self.shape[-1], (3, 3), kernel_init=_glorot)(x))
+        return nn.tanh(at_least_float32(linear(self.shape[-1], (3, 3))(x)))
 
 
 @DISCRIMINATORS.register("resnet")
@@ -102,23 +107,21 @@ class ResNetDiscriminator(Discriminator):
             return module(x)
 
         def block(x: jax.Array, *, first: bool = False, down: bool = False) -> jax.Array:
-            y = x if first else nn.relu(x)
-            y = layer(Conv(self.width, (3, 3), kernel_init=_glorot_sqrt2), y)
-            resample: Literal["none", "mean"] = "mean" if down else "none"
-            conv = Conv(self.width, (3, 3), kernel_init=_glorot_sqrt2, resample=resample)
-            y = layer(conv, nn.relu(y))
+            y = layer(conv(), x if first else nn.relu(x))
+            y = layer(conv(resample="mean" if down else "none"), nn.relu(y))
             if not down:
                 return x + y
-            shortcut = Conv(self.width, (1, 1), kernel_init=_glorot)
+            shortcut = Conv(self.width, (1, 1), kernel_init=_glorot, dtype=self.dtype)
             return layer(shortcut, _average_pool(x)) + y  # [B, H / 2, W / 2, width]
 
+        conv = partial(Conv, self.width, (3, 3), kernel_init=_glorot_sqrt2, dtype=self.dtype)
         x = block(examples, first=True, down=True)
         while x.shape[1] > 8:
             x = block(x, down=True)
         for _ in range(2):
             x = block(x)
-        features = nn.relu(x).sum((1, 2))  # [B, width]
-        logits = layer(nn.Dense(1, use_bias=False, kernel_init=_glorot), features)[:, 0]
+        features = at_least_float32(nn.relu(x)).sum((1, 2))  # [B, width]
+        logits = layer(Dense(1, use_bias=False, kernel_init=_glorot), features)[:, 0]
         if self.conditional:
             embed = nn.Embed(self.num_classes, self.width, embedding_init=_glorot)
             logits += jnp.sum(layer(embed, labels) * features, axis=-1)
