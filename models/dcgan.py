@@ -16,6 +16,7 @@ from gan.models.network import (
     GENERATORS,
     Discriminator,
     Generator,
+    Judgement,
     num_downsamplings,
 )
 from gan.precision import at_least_float32
@@ -88,7 +89,7 @@ class DCGANDiscriminator(Discriminator):
         return self.norm != "batch"
 
     @nn.compact
-    def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> Judgement:
         """Maps `[B, H, W, C]` in [-1, 1] to `[B]`."""
 
         def layer(module: nn.Module, x: jax.Array) -> jax.Array:
@@ -117,7 +118,7 @@ class DCGANDiscriminator(Discriminator):
         if self.conditional:
             embedding = nn.Embed(self.num_classes, flat.shape[-1], embedding_init=_init)(labels)
             logits += jnp.sum(embedding * flat, axis=-1)
-        return logits
+        return self.judgement(logits, flat, layer)
 
 
 def _channels(width: int, blocks: int) -> list[int]:

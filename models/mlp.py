@@ -15,6 +15,7 @@ from gan.models.network import (
     MOST_LAYERS,
     Discriminator,
     Generator,
+    Judgement,
 )
 from gan.precision import at_least_float32
 
@@ -65,11 +66,12 @@ class MLPDiscriminator(Discriminator):
         return True
 
     @nn.compact
-    def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> Judgement:
         """Maps `[B, *shape]` to `[B]`."""
         x = examples.reshape(len(examples), -1)
         if self.conditional:
             x = jnp.concatenate([x, jax.nn.one_hot(labels, self.num_classes)], axis=-1)
         for _ in range(self.depth):
             x = nn.leaky_relu(Dense(self.width, dtype=self.dtype)(x), 0.2)  # [B, width]
-        return Dense(1)(at_least_float32(x))[:, 0]
+        features = at_least_float32(x)
+        return self.judgement(Dense(1)(features)[:, 0], features)

@@ -12,14 +12,18 @@ A network is one file with a class for each side:
 What the class adds to the fields of its base is what a spec may set.
 """
 
+from collections.abc import Callable
 from dataclasses import field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 from flax import linen as nn
 
 from gan.argument_bounds import check_fields
+from gan.models.layers import Dense
 from gan.registry import Registry
+
+Judgement: TypeAlias = jax.Array | tuple[jax.Array, jax.Array]
 
 _DOWNSAMPLINGS = {  # by the side in pixels
     28: 2,
@@ -70,7 +74,13 @@ class Generator(Network):
 
 
 class Discriminator(Network):
-    """A map from examples to logits."""
+    """A map from examples to logits.
+
+    Attributes:
+      class_logits: Whether it also says of which class an example is; comes from the loss.
+    """
+
+    class_logits: bool = field(default=False, kw_only=True)
 
     @property
     def per_sample(self) -> bool:
@@ -80,9 +90,29 @@ class Discriminator(Network):
         """
         return False
 
-    def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
-        """Maps examples `[B, *shape]`, images in [-1, 1], and labels `[B]` to logits `[B]`."""
+    def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> Judgement:
+        """Maps examples `[B, *shape]`, images in [-1, 1], and labels `[B]` to logits `[B]`.
+
+        With `class_logits` it returns a pair: these, and the logits of the classes `[B, classes]`.
+        """
         raise NotImplementedError
+
+    def judgement(
+        self,
+        logits: jax.Array,
+        features: jax.Array,
+        apply: Callable[[nn.Module, jax.Array], jax.Array] = lambda layer, x: layer(x),
+    ) -> Judgement:
+        """Returns what `__call__` is to return; to be called in it.
+
+        Args:
+          logits: `[B]`.
+          features: `[B, F]`, of which the logits of the classes are a linear map.
+          apply: Applies a layer, where that is more than to call it.
+        """
+        if not self.class_logits:
+            return logits
+        return logits, apply(Dense(self.num_classes, name="class_logits_layer"), features)
 
 
 def num_downsamplings(shape: tuple[int, ...]) -> int:
@@ -104,5 +134,5 @@ GENERATORS: Registry[Generator] = Registry(
     "generator", Generator, context=_CONTEXT, needs=("__call__",)
 )
 DISCRIMINATORS: Registry[Discriminator] = Registry(
-    "discriminator", Discriminator, context=_CONTEXT, needs=("__call__",)
+    "discriminator", Discriminator, context=(*_CONTEXT, "class_logits"), needs=("__call__",)
 )

@@ -24,6 +24,7 @@ from gan.models.network import (
     GENERATORS,
     Discriminator,
     Generator,
+    Judgement,
     Network,
     num_downsamplings,
 )
@@ -100,7 +101,7 @@ class R3GANDiscriminator(_R3GAN, Discriminator):
         return True
 
     @nn.compact
-    def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> Judgement:
         """Maps `[B, H, W, C]` in [-1, 1] to `[B]`."""
         options: dict[str, Any] = {"use_bias": False, "kernel_init": _linear}
         x = Conv(self.width, (1, 1), dtype=self.dtype, **options)(examples)
@@ -114,7 +115,7 @@ class R3GANDiscriminator(_R3GAN, Discriminator):
         if self.conditional:
             init = nn.initializers.normal(1 / sqrt(self.num_classes * self.width))
             x *= nn.Embed(self.num_classes, self.width, embedding_init=init)(labels)
-        return jnp.sum(x, axis=-1)
+        return self.judgement(jnp.sum(x, axis=-1), features)
 
 
 def _stage(network: _R3GAN, x: jax.Array) -> jax.Array:

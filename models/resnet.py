@@ -19,6 +19,7 @@ from gan.models.network import (
     GENERATORS,
     Discriminator,
     Generator,
+    Judgement,
     num_downsamplings,
 )
 from gan.precision import at_least_float32
@@ -98,7 +99,7 @@ class ResNetDiscriminator(Discriminator):
         return True
 
     @nn.compact
-    def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> Judgement:
         """Maps `[B, H, W, C]` in [-1, 1] to `[B]`."""
 
         def layer(module: nn.Module, x: jax.Array) -> jax.Array:
@@ -125,7 +126,7 @@ class ResNetDiscriminator(Discriminator):
         if self.conditional:
             embed = nn.Embed(self.num_classes, self.width, embedding_init=_glorot)
             logits += jnp.sum(layer(embed, labels) * features, axis=-1)
-        return logits
+        return self.judgement(logits, features, layer)
 
 
 def _upsample(x: jax.Array) -> jax.Array:
