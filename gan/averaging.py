@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gan.argument_bounds import AtLeast, BoundedFields, Within
-from gan.players import PlayerState
+from gan.players import PlayerState, network_variables
 from gan.registry import Registry
 from gan.schedules import SCHEDULES, of_run_step
 
@@ -44,10 +44,12 @@ class Averaging(BoundedFields, abc.ABC):
 
 
 def _averaged(generator: PlayerState) -> Any:
-    return {"params": generator.weights, "variables": generator.variables}
+    return {"params": generator.weights, "variables": network_variables(generator.variables)}
 
 
-AVERAGING: Registry[Averaging] = Registry("averaging", Averaging, lender=SCHEDULES, adapt=of_run_step)
+AVERAGING: Registry[Averaging] = Registry(
+    "averaging", Averaging, lender=SCHEDULES, adapt=of_run_step
+)
 
 
 @AVERAGING.register("ema")

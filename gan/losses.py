@@ -87,7 +87,6 @@ class Loss:
     classes: ClassLoss | None = None
     label_noise: LabelNoise | None = None
     over_batch: bool = False
-    over_batch: bool = False
 
 
 LOSSES: Registry[Loss] = Registry("loss", Loss, lender=SCHEDULES, adapt=of_run_step)
@@ -224,9 +223,7 @@ def acgan(
 
 
 @LOSSES.register("label_noise")
-def label_noise(
-    base: Loss | None = None, probability: Probability | Schedule = 0.05
-) -> Loss:
+def label_noise(base: Loss | None = None, probability: Probability | Schedule = 0.05) -> Loss:
     """Gives the discriminator wrong labels now and then: a real and a fake example change places.
 
     Args:
@@ -253,7 +250,6 @@ def top_k(base: Loss | None = None, fraction: Fraction | Schedule = 0.5) -> Loss
 
     Sinha et al., "Top-k Training of GANs", NeurIPS 2020, equation 3 and section 3.
     """
-
     base = base or non_saturating()
     of_examples = base.generator
 

@@ -7,11 +7,27 @@ import pytest
 from flax import linen as nn
 
 from gan.data.dataset import Batch
+from gan.errors import UsageError
 from gan.games import GAMES, AdversarialGame
 from gan.losses import LOSSES
 from gan.models import DISCRIMINATORS, GENERATORS
 from gan.players import Pair, PlayerState, pairwise
 from gan.regularizers import REGULARIZERS
+
+
+PLAIN = [name for name in LOSSES if LOSSES.build(name).classes is None]
+DATA = {"shape": (8, 8, 1), "num_classes": 3}
+
+
+def make_game(
+    loss="non_saturating", regularizers=(), network="mlp(8, 1)", conditional=False, **kwargs
+):
+    losses = LOSSES.build(loss)
+    return AdversarialGame(
+        GENERATORS.build(network, **DATA, conditional=conditional),
+        DISCRIMINATORS.build(network, **DATA, class_logits=losses.classes is not None),
+        losses, 5, DATA["shape"], {name: REGULARIZERS.build(name) for name in regularizers}, **kwargs,
+    )  # fmt: skip
 
 
 def players_of(networks):
@@ -84,9 +100,8 @@ def same_field(game, players, batch, key):
 @pytest.mark.parametrize(
     ("discriminator", "loss"),
     [
-        *itertools.product(
-            ["dcgan(4)", "dcgan(4, norm='spectral')", "dcgan(4, norm='batch')", "mlp(8, 2)"], LOSSES
-        ),
+        *itertools.product(["dcgan(4)", "dcgan(4, norm='spectral')", "mlp(8, 2)"], PLAIN),
+        ("dcgan(4, norm='batch')", "relativistic"),
         ("resnet(4)", "hinge"),
         ("r3gan(8, cardinality=2)", "relativistic"),
     ],
@@ -117,7 +132,7 @@ class Shifted(nn.Module):
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 5.0, 1e3])
-@pytest.mark.parametrize("loss", list(LOSSES))
+@pytest.mark.parametrize("loss", PLAIN)
 def test_where_a_derivative_is_zero_nothing_is_lost(batch, loss, scale):
     """Beyond hinge's margin, and where a sigmoid is 0 in float32."""
     generator = GENERATORS.build("mlp(8, 1)", shape=(8, 8, 1), num_classes=3)
@@ -192,3 +207,76 @@ def test_the_discriminator_sees_real_and_fake_in_their_places(batch):
     np.testing.assert_allclose(metrics["logits/fake"], 0.25, rtol=1e-6)
     np.testing.assert_allclose(metrics["loss/discriminator"], 0.25 - real, rtol=1e-4)
     np.testing.assert_allclose(field.generator.metrics["loss/generator"], -0.25, rtol=1e-6)
+
+
+def close(ours, theirs, rtol=1e-4):
+    """Whether two trees are the same to rounding."""
+    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(theirs))
+    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(one, other, rtol=rtol, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("loss", ["acgan(hinge)", "relativistic", "label_noise(hinge, 0.5)"])
+def test_microbatches_are_the_whole_batch(batch, loss):
+    regularizers = ("r1", "r2", "gradient_penalty")
+    whole, parts = (
+        make_game(loss, regularizers, conditional="acgan" in loss, microbatches=count)
+        for count in (1, 3)
+    )
+    players, key = players_of(whole.init(jax.random.key(0))), jax.random.key(1)
+    close(*(jax.jit(game.vector_field)(players, batch, key) for game in (parts, whole)))
+    for role in ("generator", "discriminator"):
+        gradients = [
+            jax.jit(game.gradient, static_argnums=0)(role, players, batch, key)
+            for game in (parts, whole)
+        ]
+        close(*gradients)
+
+
+def test_statistics_go_from_one_microbatch_to_the_next(batch):
+    """As if each were a batch: with momentum 0.9, three halves the weight of what was before."""
+    game = make_game(network="dcgan(width=4)", microbatches=3)
+    players, key = players_of(game.init(jax.random.key(0))), jax.random.key(1)
+    after = jax.jit(game.gradient, static_argnums=0)("generator", players, batch, key).variables
+    variances = [leaf["var"] for leaf in after["batch_stats"].values()]
+    # They start at 1; those of the first activations are far smaller, as weights are at the start.
+    np.testing.assert_allclose(variances[-1], 0.9**3, atol=0.02)
+
+
+def test_the_generator_has_a_batch_of_its_own_size(batch):
+    """The same as a game on that batch, for each size; the discriminator's is untouched."""
+    players = players_of(make_game().init(jax.random.key(0)))
+    key = jax.random.key(1)
+    plain = make_game().vector_field(players, batch, key)
+    for size in (2, 12):
+        field = make_game(generator_batch_size=size).vector_field(players, batch, key)
+        close(field.discriminator.value, plain.discriminator.value)
+        rows = np.arange(size) % 6
+        other = Batch(batch.examples[rows], batch.labels[rows], batch.update)
+        close(field.generator, make_game().gradient("generator", players, other, key))
+
+
+@pytest.mark.parametrize(
+    "network", ["mlp(8, 1)", "dcgan(4)", "resnet(4)", "r3gan(8, cardinality=2)"]
+)
+def test_every_discriminator_can_judge_classes(batch, network):
+    game = make_game("acgan(hinge)", network=network, conditional=True)
+    players = players_of(game.init(jax.random.key(0)))
+    field = jax.jit(game.vector_field)(players, batch, jax.random.key(1))
+    metrics = field.discriminator.metrics
+    assert {0, 1 / 6, 2 / 6, 0.5, 4 / 6, 5 / 6, 1} >= {
+        round(float(metrics["class_accuracy/real"]) * 6) / 6
+    }
+    layer = field.discriminator.value["class_logits_layer"]
+    assert layer["kernel"].shape[-1] == 3
+    assert float(jnp.abs(layer["kernel"]).max()) > 0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(field))
+
+
+def test_a_discriminator_that_says_no_classes_is_refused(batch):
+    game = AdversarialGame(
+        GENERATORS.build("mlp(8, 1)", **DATA), Shifted(1.0), LOSSES.build("acgan"), 5, DATA["shape"]
+    )
+    players = players_of(game.init(jax.random.key(0)))
+    with pytest.raises(UsageError, match="must return .logits .B., class logits .B, classes.."):
+        game.vector_field(players, batch, jax.random.key(1))

@@ -97,7 +97,7 @@ def test_one_step(torch, training, monkeypatch, dynamics, loss, regularizers):
         LOSSES.build(loss),
         LATENT_DIM,
         SHAPE,
-        tuple(map(REGULARIZERS.build, regularizers)),
+        {spec: REGULARIZERS.build(spec) for spec in regularizers},
     )
     rate = 0.01
     optimizers = Pair(optax.sgd(rate), optax.sgd(rate))

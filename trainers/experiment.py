@@ -224,9 +224,7 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
     discriminator_augmentation = part("discriminator_augmentation")
     kind = {"shape": dataset.shape, "num_classes": dataset.num_classes}
     generator: Network = part("generator", **kind)
-    discriminator: Network = part(
-        "discriminator", **kind, class_logits=loss.classes is not None
-    )
+    discriminator: Network = part("discriminator", **kind, class_logits=loss.classes is not None)
     game = AdversarialGame(
         generator, discriminator, loss, config.latent_dim, dataset.shape, penalties,
         discriminator_augmentation, config.microbatches, config.generator_batch_size,

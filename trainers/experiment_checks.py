@@ -46,7 +46,10 @@ def check_batch_size(config: TrainConfig, mesh: Mesh) -> None:
     """Checks that each device gets as many examples of a batch, and of its parts, as the others."""
     parts, count = f"the {mesh.size} devices of mesh = {config.mesh!r}", mesh.size
     if config.microbatches > 1:
-        parts, count = f"{parts} times microbatches = {config.microbatches}", count * config.microbatches
+        parts, count = (
+            f"{parts} times microbatches = {config.microbatches}",
+            count * config.microbatches,
+        )
     for key in ("batch_size", "generator_batch_size"):
         size = getattr(config, key)
         if size is not None and (rest := size % count):
@@ -72,7 +75,7 @@ def check_game(config: TrainConfig, game: AdversarialGame, dataset: Dataset) -> 
     except ValueError as error:
         spec = config.discriminator_augmentation
         raise UsageError(f"discriminator_augmentation = {brief(spec)}: {error}") from error
-    conditional = [game.generator.conditional, game.discriminator.conditional]  # type: ignore[attr-defined]
+    conditional = [game.generator.conditional, game.discriminator.conditional]
     if game.losses.classes is not None:
         if not conditional[0]:
             raise UsageError(

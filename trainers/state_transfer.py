@@ -1,5 +1,6 @@
 """From the state of a run under one config to that under another."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +10,15 @@ from gan import schedule_free
 from gan.checkpoints.trees import named_leaves
 from gan.config import SETTINGS, OnResume, difference
 from gan.errors import UsageError
-from gan.players import ROLES, Pair, PlayerState, Role
+from gan.players import (
+    ROLES,
+    Pair,
+    PlayerState,
+    Role,
+    network_variables,
+    training_state,
+    with_training_state,
+)
 from gan.state import GANState
 from gan.trainers.experiment import Experiment
 
@@ -28,9 +37,9 @@ def transfer(
 ) -> tuple[GANState, list[str]]:
     """Returns the state with which a changed experiment goes on.
 
-    Weights, variables and averages are kept. Where a player's optimizer or the dynamics is
-    another, its state starts anew (`reset`), or keeps all that has the same name and shapes on both
-    sides (`keep_moments`).
+    Weights, variables and averages are kept; so are the states of regularizers and augmentations that
+    both have. Where a player's optimizer or the dynamics is another, its state starts anew (`reset`),
+    or keeps all that has the same name and shapes on both sides (`keep_moments`).
 
     Args:
       state: The old experiment's.
@@ -55,11 +64,12 @@ def transfer(
             f"{'; '.join(refused)}. --on_optimizer_change=reset starts that state anew, "
             f"--on_optimizer_change=keep_moments keeps what both have"
         )
-    lines: list[str] = []
+    state, lines = _transfer_training_state(state, new)
     if on_shape_mismatch == "refuse":
         _check_networks(old, new)
     else:
-        state, lines = _reset_mismatches(state, new)
+        state, more = _reset_mismatches(state, new)
+        lines += more
     players = state.players
     for role in ROLES:
         if f"{role}_optimizer" in changed:
@@ -73,6 +83,26 @@ def transfer(
         lines.append(f"dynamics: its state {line}")
     averages, more = _transfer_averages(state, old, new, players)
     return GANState(state.step, players, dynamics_state, averages, state.rollbacks), lines + more
+
+
+def _transfer_training_state(state: GANState, new: Experiment) -> tuple[GANState, list[str]]:
+    """Returns a state in which regularizers and augmentation go on from where they were.
+
+    Those that the old experiment did not have, or that had a state of other shapes, start anew.
+    """
+    players, lines = state.players, []
+    for role in ROLES:
+        player = players.of(role)
+        old, states = training_state(player.variables), new.game.init_training_state(role)
+        for name, fresh in states.items():
+            if name in old and _shapes(old[name]) == _shapes(fresh):
+                states[name] = old[name]
+            else:
+                lines.append(f"{role}: the state of {name} starts anew")
+        variables = with_training_state(player.variables, states)
+        moved = PlayerState(player.params, variables, player.opt_state)
+        players = players.put(role, moved)
+    return dataclasses.replace(state, players=players), lines
 
 
 def _transfer_player(
@@ -161,8 +191,11 @@ def _check_networks(old: Experiment, new: Experiment) -> None:
     before, now = (jax.eval_shape(part.game.init, key) for part in (old, new))
     for role in ROLES:
         old_shapes, new_shapes = (
-            {name: tuple(leaf.shape) for name, leaf in named_leaves(networks.of(role))}
-            for networks in (before, now)
+            {
+                name: tuple(leaf.shape)
+                for name, leaf in named_leaves((params, network_variables(variables)))
+            }
+            for params, variables in (before.of(role), now.of(role))
         )
         for name in sorted(old_shapes.keys() | new_shapes.keys()):
             if old_shapes.get(name) != new_shapes.get(name):

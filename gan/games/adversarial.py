@@ -46,8 +46,8 @@ class Logits(NamedTuple):
 
     real: jax.Array
     fake: jax.Array
-    real_classes: jax.Array | None = None
-    fake_classes: jax.Array | None = None
+    real_classes: Any = None
+    fake_classes: Any = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class AdversarialGame(Game):
     latent_dim: int
     shape: tuple[int, ...]
     regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
-    augmentation: DiscriminatorAugmentation = NoAugmentation()
+    augmentation: DiscriminatorAugmentation = field(default_factory=NoAugmentation)
     microbatches: int = 1
     generator_batch_size: int | None = None
 
@@ -250,7 +250,10 @@ class AdversarialGame(Game):
                 states[name] = self.augmentation.update(state, means[name], size)
                 continue
             regularizer = self.regularizers[name]
-            new, due = regularizer.update(state, means[name]), regularizer.due(update_number(role, drawn))
+            new, due = (
+                regularizer.update(state, means[name]),
+                regularizer.due(update_number(role, drawn)),
+            )
             states[name] = jax.tree.map(lambda a, b, due=due: jnp.where(due, a, b), new, state)
         return with_training_state(variables, states)
 

@@ -65,6 +65,4 @@ def draw(batch: Batch, latent_dim: int, key: jax.Array, size: int | None = None)
         name: jax.random.split(jax.random.fold_in(rest, number), len(labels))
         for number, name in enumerate(names)
     }
-    return Draw(
-        examples, labels, split_batch(latents), keys, batch.update, run_step(batch.update)
-    )
+    return Draw(examples, labels, split_batch(latents), keys, batch.update, run_step(batch.update))
