@@ -47,7 +47,9 @@ def _averaged(generator: PlayerState) -> Any:
     return {"params": generator.weights, "variables": generator.variables}
 
 
-AVERAGING: Registry[Averaging] = Registry("averaging", Averaging, lender=SCHEDULES, adapt=of_run_step)
+AVERAGING: Registry[Averaging] = Registry(
+    "averaging", Averaging, lender=SCHEDULES, adapt=of_run_step
+)
 
 
 @AVERAGING.register("ema")

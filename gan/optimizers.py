@@ -1,7 +1,7 @@
 """Optimizers by name: those of optax, and the optimistic ones as their paper defines them."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import jax

@@ -48,7 +48,9 @@ class Regularizer(BoundedFields):
         )
 
 
-REGULARIZERS: Registry[Regularizer] = Registry("regularizer", Regularizer, lender=SCHEDULES, adapt=of_run_step)
+REGULARIZERS: Registry[Regularizer] = Registry(
+    "regularizer", Regularizer, lender=SCHEDULES, adapt=of_run_step
+)
 
 
 @REGULARIZERS.register("r1")
