@@ -71,7 +71,8 @@ def type_name(hint: Any) -> str:
     if origin is typing.Literal:
         return " or ".join(map(repr, args))
     if origin is tuple or (inspect.isclass(origin) and issubclass(origin, Sequence)):
-        return "a tuple of " + type_name(args[0]) if args else "a tuple"
+        kinds = dict.fromkeys(type_name(arg) for arg in args if arg is not Ellipsis)
+        return "a tuple of " + " and ".join(kinds) if args else "a tuple"
     if hint is typing.Callable or (inspect.isclass(origin) and issubclass(origin, Callable)):  # type: ignore[arg-type]
         return "a schedule"
     if hint is type(None):
