@@ -64,7 +64,8 @@ def type_name(hint: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         names = [type_name(arg) for arg in args]
         if "complex" in names:  # JAX's ArrayLike
-            names = [name for name in names if name not in _NUMBERS] + ["float"]
+            others = [name for name in names if name.rpartition(".")[2] not in _NUMBERS]
+            names = ["float", *others]
         return " or ".join(dict.fromkeys(names))
     if origin is typing.Annotated:
         return type_name(args[0])

@@ -1,5 +1,6 @@
 """Optimizers by name: those of optax, and the optimistic ones as their paper defines them."""
 
+import functools
 import inspect
 from collections.abc import Iterator
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from gan.by_path import by_path
 from gan.errors import UsageError
 from gan.optax_bounds import DECAY, MOMENTUM, with_bounds
 from gan.registry import Registry
+from gan.scheduled import takes_schedules, with_scheduled_moments
 from gan.schedules import (
     SCHEDULES,
     ScalarOrSchedule,
@@ -60,6 +62,7 @@ _SCHEDULE_FREE: dict[str, Any] = {
     ],  # its weights are those of a division by b1
     # It would count the optimizer's calls; a schedule as the learning rate counts the run's steps.
     "warmup_steps": None,
+    "b2": Annotated[float, DECAY],
     "learning_rate": Rate,
 }
 
@@ -70,8 +73,11 @@ def _register_optax() -> None:
         for name, maker in inspect.getmembers(module, inspect.isfunction):
             makes = inspect.signature(maker).return_annotation
             if makes in products and name not in _LEFT_OUT and not name.startswith("_"):
-                changed = _SCHEDULE_FREE if name.startswith("schedule_free") else {}
-                OPTIMIZERS.register(name)(with_bounds(name, maker, changed))
+                if name.startswith("schedule_free"):  # its state depends on b1
+                    OPTIMIZERS.register(name)(with_bounds(name, maker, _SCHEDULE_FREE))
+                else:
+                    bounded = with_bounds(name, maker, {})
+                    OPTIMIZERS.register(name)(with_scheduled_moments(bounded))
 
 
 _register_optax()
@@ -133,12 +139,13 @@ def scale_by_optimistic_gradient(
 
 
 @OPTIMIZERS.register("optimistic_adam")
+@functools.partial(takes_schedules, names=("b1", "b2"))
 def optimistic_adam(
     learning_rate: Rate,
     strength: Strength | None = None,
     *,
-    b1: Annotated[float, MOMENTUM] = 0.9,
-    b2: Annotated[float, DECAY] = 0.999,
+    b1: Annotated[float, MOMENTUM] | Schedule = 0.9,
+    b2: Annotated[float, DECAY] | Schedule = 0.999,
     eps: Annotated[float, AtLeast(0)] = 1e-8,
     nesterov: bool = False,
     first_step: FirstStep = "optimistic",
@@ -153,8 +160,8 @@ def optimistic_adam(
       strength: Scale of the correction for the last step, or a schedule of it; the learning rate
         does not scale it. None takes the learning rate of each step, which is the paper's
         theta_t = theta_{t-1} - 2 eta r_t + eta r_{t-1}.
-      b1: Decay of the first moment.
-      b2: Decay of the second moment.
+      b1: Decay of the first moment, or a schedule of it.
+      b2: Decay of the second moment, or a schedule of it.
       eps: Number added to the root of the second moment.
       nesterov: Whether r_t looks ahead as in Nadam, which the paper's does not.
       first_step: See `scale_by_optimistic_gradient`.
