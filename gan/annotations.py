@@ -64,14 +64,16 @@ def type_name(hint: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         names = [type_name(arg) for arg in args]
         if "complex" in names:  # JAX's ArrayLike
-            names = [name for name in names if name not in _NUMBERS] + ["float"]
+            others = [name for name in names if name.rpartition(".")[2] not in _NUMBERS]
+            names = ["float", *others]
         return " or ".join(dict.fromkeys(names))
     if origin is typing.Annotated:
         return type_name(args[0])
     if origin is typing.Literal:
         return " or ".join(map(repr, args))
     if origin is tuple or (inspect.isclass(origin) and issubclass(origin, Sequence)):
-        return "a tuple of " + type_name(args[0]) if args else "a tuple"
+        kinds = dict.fromkeys(type_name(arg) for arg in args if arg is not Ellipsis)
+        return "a tuple of " + " and ".join(kinds) if args else "a tuple"
     if hint is typing.Callable or (inspect.isclass(origin) and issubclass(origin, Callable)):  # type: ignore[arg-type]
         return "a schedule"
     if hint is type(None):

@@ -3,6 +3,8 @@
 import itertools
 import math
 import pathlib
+import re
+import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
 
@@ -164,3 +166,28 @@ def write_png(path: pathlib.Path, image: np.ndarray) -> None:
     """Writes an image, uint8 `[H, W, C]` with C = 1 or 3; the file appears whole or not at all."""
     with replacing(path) as part:
         Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(part, "PNG")
+
+
+def write_images(
+    folder: pathlib.Path, images: np.ndarray, labels: np.ndarray, names: Sequence[str] | None
+) -> None:
+    """Writes each image to a file of its own, `000000.png`, in a folder that appears whole.
+
+    Args:
+      folder: The folder, new or empty.
+      images: uint8 `[N, H, W, C]`.
+      labels: Their classes, `[N]`.
+      names: The classes' names, each of which is a folder in this one; None is no such folders.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        written = pathlib.Path(scratch) / "samples"
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            place = written if names is None else written / _folder_name(names[label], int(label))
+            write_png(place / f"{number:06d}.png", image)
+        written.replace(folder)
+
+
+def _folder_name(name: str, number: int) -> str:
+    """Returns the name of a class where it can be that of a folder, else its number."""
+    return name if re.fullmatch(r"\w[\w .+-]*", name) else str(number)

@@ -1,7 +1,9 @@
 """Optimizers by name: those of optax, and the optimistic ones as their paper defines them."""
 
+import functools
 import inspect
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -11,9 +13,11 @@ import optax.contrib
 
 from gan import schedule_free
 from gan.argument_bounds import AtLeast, Within, broken_bound
+from gan.by_path import by_path
 from gan.errors import UsageError
 from gan.optax_bounds import DECAY, MOMENTUM, with_bounds
 from gan.registry import Registry
+from gan.scheduled import takes_schedules, with_scheduled_moments
 from gan.schedules import (
     SCHEDULES,
     ScalarOrSchedule,
@@ -58,6 +62,7 @@ _SCHEDULE_FREE: dict[str, Any] = {
     ],  # its weights are those of a division by b1
     # It would count the optimizer's calls; a schedule as the learning rate counts the run's steps.
     "warmup_steps": None,
+    "b2": Annotated[float, DECAY],
     "learning_rate": Rate,
 }
 
@@ -68,8 +73,11 @@ def _register_optax() -> None:
         for name, maker in inspect.getmembers(module, inspect.isfunction):
             makes = inspect.signature(maker).return_annotation
             if makes in products and name not in _LEFT_OUT and not name.startswith("_"):
-                changed = _SCHEDULE_FREE if name.startswith("schedule_free") else {}
-                OPTIMIZERS.register(name)(with_bounds(name, maker, changed))
+                if name.startswith("schedule_free"):  # its state depends on b1
+                    OPTIMIZERS.register(name)(with_bounds(name, maker, _SCHEDULE_FREE))
+                else:
+                    bounded = with_bounds(name, maker, {})
+                    OPTIMIZERS.register(name)(with_scheduled_moments(bounded))
 
 
 _register_optax()
@@ -131,12 +139,13 @@ def scale_by_optimistic_gradient(
 
 
 @OPTIMIZERS.register("optimistic_adam")
+@functools.partial(takes_schedules, names=("b1", "b2"))
 def optimistic_adam(
     learning_rate: Rate,
     strength: Strength | None = None,
     *,
-    b1: Annotated[float, MOMENTUM] = 0.9,
-    b2: Annotated[float, DECAY] = 0.999,
+    b1: Annotated[float, MOMENTUM] | Schedule = 0.9,
+    b2: Annotated[float, DECAY] | Schedule = 0.999,
     eps: Annotated[float, AtLeast(0)] = 1e-8,
     nesterov: bool = False,
     first_step: FirstStep = "optimistic",
@@ -151,8 +160,8 @@ def optimistic_adam(
       strength: Scale of the correction for the last step, or a schedule of it; the learning rate
         does not scale it. None takes the learning rate of each step, which is the paper's
         theta_t = theta_{t-1} - 2 eta r_t + eta r_{t-1}.
-      b1: Decay of the first moment.
-      b2: Decay of the second moment.
+      b1: Decay of the first moment, or a schedule of it.
+      b2: Decay of the second moment, or a schedule of it.
       eps: Number added to the root of the second moment.
       nesterov: Whether r_t looks ahead as in Nadam, which the paper's does not.
       first_step: See `scale_by_optimistic_gradient`.
@@ -212,6 +221,8 @@ def clip_weights(max_abs: Annotated[float, AtLeast(0)]) -> optax.GradientTransfo
     return optax.stateless(update)
 
 
+OPTIMIZERS.register("by_path")(by_path)
+
 # Those that set the parameters, rather than step from where they are, or that reshape them: the
 # weights of a schedule-free optimizer are not those parameters.
 _NOT_SCHEDULE_FREE = {
@@ -251,31 +262,55 @@ def check_links(text: str, opt_state: optax.OptState) -> None:
         )
 
 
+_SIZES = ("learning_rate", "strength")
+
+
 class Rates(NamedTuple):
     """What an optimizer's spec says of the size of its steps, each a number or a schedule.
 
     Attributes:
       learning_rate: The learning rate, or None where it has none, or several.
       strength: The strength of optimism, where it has one.
+      parts: Those of the parts of a player that have an optimizer of their own, by the pattern in
+        `by_path`; the others are of all other parameters.
     """
 
     learning_rate: ScalarOrSchedule | None
     strength: ScalarOrSchedule | None
+    parts: "dict[str, Rates]" = MappingProxyType({})  # type: ignore[assignment]
+
+    def _numbers(self) -> dict[str, ScalarOrSchedule]:
+        numbers = {"learning_rate": self.learning_rate, "strength": self.strength}
+        for pattern, rates in self.parts.items():
+            numbers |= {f"{name}/{pattern}": value for name, value in rates._numbers().items()}
+        return {name: value for name, value in numbers.items() if value is not None}
 
     def at(self, step: int) -> dict[str, float]:
-        """Returns the numbers that there are by name, for the step that follows `step` steps."""
-        numbers = {name: value for name, value in self._asdict().items() if value is not None}
-        return {name: float(value_at(value, step)) for name, value in numbers.items()}
+        """Returns the numbers that there are, for the step that follows `step` steps.
+
+        They are by name: `learning_rate`, `strength`, and of a part `learning_rate/<pattern>`.
+        """
+        return {name: float(value_at(value, step)) for name, value in self._numbers().items()}
 
     @property
     def has_schedule(self) -> bool:
         """Whether any of them changes."""
-        return any(isinstance(value, StepSchedule) for value in self)
+        return any(isinstance(value, StepSchedule) for value in self._numbers().values())
 
 
 def rates_of(text: str) -> Rates:
     """Finds learning rate and strength in the spec of an optimizer, also one within another's."""
-    found = [call for link in parse(text) for call in _arguments(link)]
+    calls: dict[str, list[dict[str, Any]]] = {}
+    links = parse(text)
+    for link in links:
+        for pattern, spec in link.args[1:] if link.name == "by_path" else ():
+            calls.setdefault(pattern, []).extend(_arguments(spec))
+    parts = {pattern: _rates(found) for pattern, found in calls.items()}
+    return _rates([call for link in links for call in _arguments(link)])._replace(parts=parts)
+
+
+def _rates(found: list[dict[str, Any]]) -> Rates:
+    """Returns the rates of an optimizer from the arguments of all that it is made of."""
     rates = [call["learning_rate"] for call in found if "learning_rate" in call]
     strengths = [call["strength"] for call in found if call.get("strength") is not None]
     optimistic = [call["learning_rate"] for call in found if "strength" in call]
@@ -296,5 +331,5 @@ def _arguments(spec: Spec) -> Iterator[dict[str, Any]]:
         for nested in value if isinstance(value, tuple) else (value,):
             if isinstance(nested, Spec):
                 yield from _arguments(nested)
-    sizes = {name: bound.arguments[name] for name in Rates._fields if name in bound.arguments}
+    sizes = {name: bound.arguments[name] for name in _SIZES if name in bound.arguments}
     yield {name: of_run_step(OPTIMIZERS.resolve(value)) for name, value in sizes.items()}

@@ -45,8 +45,8 @@ class Registry(Generic[T]):
         part itself.
       context: Parameters that the program sets for every maker that has them; a spec cannot.
       chain: Joins the links of `a | b`; None refuses chains.
-      lender: Where a name in a spec is looked up that this registry does not have, such as that of a
-        schedule in a loss; None is nowhere. What it makes can be an argument only.
+      lender: The registry of schedules, where this one's specs may have them as arguments: a name is
+        looked up there that is not here.
       adapt: Changes each argument that a spec gives to a maker, besides parts of this kind; None leaves
         it as it is.
       needs: Attributes that a class must have beyond those of `product`, besides abstract methods.
@@ -246,7 +246,8 @@ class Registry(Generic[T]):
             kind = parameters[name].kind
             hint = hints.get(name, Any)
             if kind is inspect.Parameter.VAR_POSITIONAL:
-                args += [self._argument(spec, name, item, hint, context) for item in value]
+                rest = [self._argument(spec, name, item, hint, context) for item in value]
+                args, kwargs = [*kwargs.values(), *rest], {}
             else:
                 kwargs[name] = self._argument(spec, name, value, hint, context)
         accepted = inspect.signature(maker).parameters
@@ -265,10 +266,13 @@ class Registry(Generic[T]):
             raise UsageError(f"{spec.name}: {name} must be in quotes: {name}={brief(value.name)}")
         value = self.resolve(value, context)
         if not matches(value, hint):
-            shown = brief(given.name if isinstance(given, Spec) else given)
+            shown = brief(_without_arguments(given))
             raise UsageError(f"{spec.name}: {name} must be {type_name(hint)}, given {shown}")
-        if (bound := broken_bound(value, hint)) is not None:
-            raise UsageError(f"{spec.name}: {name} must be {bound}, given {brief(value)}")
+        is_schedule = isinstance(given, Spec) and self.owner(given.name) is not self
+        first = _at_0(value) if is_schedule else value
+        if (bound := broken_bound(first, hint)) is not None:
+            where = ", its value at step 0" if is_schedule else ""
+            raise UsageError(f"{spec.name}: {name} must be {bound}, given {brief(first)}{where}")
         own = isinstance(given, Spec) and isinstance(value, self.product)
         return value if self.adapt is None or own else self.adapt(value)
 
@@ -341,6 +345,21 @@ def load_installed() -> None:
 def inherits(maker: type, base: Any, attribute: str) -> bool:
     """Returns whether a class has an attribute only from a base, or not at all."""
     return getattr(maker, attribute, None) is getattr(base, attribute, None)
+
+
+def _at_0(schedule: Any) -> Any:
+    """Returns a schedule's first number; None where it cannot be known yet."""
+    try:
+        return float(schedule(0))
+    except Exception:  # noqa: BLE001 - whatever another's schedule may raise
+        return None
+
+
+def _without_arguments(value: Any) -> Any:
+    """Returns an argument with the name alone of each spec in it, for a message."""
+    if isinstance(value, tuple):
+        return tuple(map(_without_arguments, value))
+    return value.name if isinstance(value, Spec) else value
 
 
 def _caller() -> str:

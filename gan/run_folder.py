@@ -18,6 +18,13 @@ _EVENTS = "events.out.tfevents."  # how names of TensorBoard's files begin
 _LOCK = re.compile(rb"process \d+ on \S+, since \d{4}-\d\d-\d\d ")  # see `gan.trainers.workdir`
 
 
+def check_workdir(workdir: Path) -> None:
+    """Raises UsageError where there is no such folder, or one with links where a run has files."""
+    if not workdir.is_dir():
+        raise UsageError(f"--workdir={workdir}: there is no such folder")
+    check_plain(workdir)
+
+
 def check_plain(workdir: Path) -> None:
     """Checks that what a run reads and writes in its folder are plain files and folders.
 

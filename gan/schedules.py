@@ -12,11 +12,13 @@ import contextvars
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import optax
 
+from gan.argument_bounds import AtLeast
 from gan.optax_bounds import with_bounds
 from gan.registry import Registry
 
@@ -30,6 +32,25 @@ SCHEDULES: Registry[Schedule] = Registry("schedule", Callable)
 for _name, _maker in inspect.getmembers(optax, inspect.isfunction):
     if inspect.signature(_maker).return_annotation == optax.Schedule:
         SCHEDULES.register(_name)(with_bounds(_name, _maker, {}))
+
+
+@SCHEDULES.register("cosine_schedule")
+def cosine_schedule(
+    init_value: float, end_value: float, transition_steps: Annotated[int, AtLeast(1)]
+) -> Schedule:
+    """Builds the schedule along half a cosine from one value to another, which may be larger.
+
+    end_value + (init_value - end_value) (1 + cos(pi t / transition_steps)) / 2, and then `end_value`.
+    R3GAN's rate, b2, weight of penalties and half-life of the average go by it
+    (github.com/brownvc/R3GAN, training/training_loop.py: `cosine_decay_with_warmup`).
+    """
+
+    def schedule(count: Any) -> jax.Array:
+        ratio = jnp.minimum(count / transition_steps, 1.0)
+        return end_value + (init_value - end_value) * (1 + jnp.cos(jnp.pi * ratio)) / 2
+
+    return schedule
+
 
 _STEP: contextvars.ContextVar[jax.Array | None] = contextvars.ContextVar("step", default=None)
 

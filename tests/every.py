@@ -7,7 +7,7 @@ from gan.optimizers import OPTIMIZERS
 from gan.schedules import SCHEDULES
 
 _ARGUMENTS = {
-    "learning_rate": "0.01", "inner": "sgd(0.01)", "fast_optimizer": "sgd(0.01)",
+    "learning_rate": "0.01", "inner": "sgd(0.01)", "others": "sgd(0.01)", "fast_optimizer": "sgd(0.01)",
     "base_optimizer": "sgd(0.01)", "optimizer": "sgd(0.01)", "adv_optimizer": "sgd(0.01)",
     "sync_period": "2", "slow_step_size": "0.5", "max_consecutive_errors": "3", "clipping": "0.1",
     "eta": "0.1", "gamma": "0.5", "max_delta": "0.1", "threshold": "0.1", "max_norm": "0.1",
@@ -31,7 +31,7 @@ def _spec(name: str) -> str:
     for parameter in OPTIMIZERS.owner(name).parameters(name).values():
         needed = parameter.default is inspect.Parameter.empty
         if parameter.kind is parameter.VAR_POSITIONAL:
-            words.append(_ARGUMENTS[parameter.name])
+            words += [_ARGUMENTS[parameter.name]] if parameter.name in _ARGUMENTS else []
         elif needed or parameter.name in ("boundaries_and_scales", "key"):
             words.append(f"{parameter.name}={_ARGUMENTS[parameter.name]}")
     spec = f"{name}({', '.join(words)})"

@@ -95,6 +95,14 @@ def test_a_schedule_within_a_schedule_has_the_count_that_it_is_given():
     np.testing.assert_allclose(-np.diff(path.generator[:, 0]), expected, rtol=1e-5)
 
 
+def test_half_a_cosine_from_one_value_to_another():
+    """The values of R3GAN's `cosine_decay_with_warmup` for b2, by its formula."""
+    schedule = SCHEDULES.build("cosine_schedule(0.9, 0.99, 20)")
+    steps = np.arange(26)
+    decay = 0.5 * (1 + np.cos(np.pi * np.minimum(steps, 20) / 20))
+    np.testing.assert_allclose(schedule(steps), 0.9 + (1 - decay) * (0.99 - 0.9), rtol=1e-6)
+
+
 def cosine(rate, steps, t):
     return rate * (1 + math.cos(math.pi * min(t, steps) / steps)) / 2
 

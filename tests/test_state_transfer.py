@@ -107,6 +107,45 @@ def test_keep_moments_keeps_what_both_have(trained, optimizer, line):
             assert any(np.array_equal(leaf, other) for other in moments)
 
 
+PLAIN, BY_PATH = "adam(1e-3)", "by_path(adam(1e-3), ('bias', adam(1e-4)))"
+OTHERS_ONLY = "by_path(adam(1e-3), ('bias', sgd(1e-4, momentum=0.9)))"
+KEPT = "keeps count, mu, nu"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        (PLAIN, BY_PATH, KEPT),
+        (BY_PATH, PLAIN, KEPT),
+        (BY_PATH, BY_PATH.replace("1e-4", "1e-5"), KEPT),
+        (BY_PATH, "by_path(adam(1e-3), ('Dense_1', adam(1e-4)))", KEPT),
+        (PLAIN, OTHERS_ONLY, f"{KEPT}; starts anew with trace"),
+        (OTHERS_ONLY, BY_PATH, f"{KEPT}; starts anew with count, mu, nu"),
+        (OTHERS_ONLY, PLAIN, "starts anew with count, mu, nu"),  # half of the moments are not there
+        (BY_PATH, "schedule_free_sgd(0.1)", "has nothing to keep"),
+    ],
+)
+def test_keep_moments_with_optimizers_by_path(before, after, line):
+    """Each parameter keeps its own moments, in whatever part it is; no count goes without them."""
+    old, new = (
+        build(dataclasses.replace(CONFIG, dataset="gaussians", generator_optimizer=spec))
+        for spec in (before, after)
+    )
+    state = jax.jit(old.init)()
+    marked = state.players.generator.replace(
+        opt_state=jax.tree.map(lambda leaf: leaf + 7, state.players.generator.opt_state)
+    )
+    state = state.replace(players=state.players.put("generator", marked))
+    moved, lines = transfer(state, old, new, "keep_moments")
+    assert lines[0].startswith(f"generator: its optimizer's state {line}")
+    assert jax.tree.structure(moved) == jax.tree.structure(new.state_target())
+    leaves = [int(leaf.ravel()[0]) for leaf in jax.tree.leaves(moved.players.generator.opt_state)]
+    if line == KEPT:
+        assert set(leaves) == {7}
+    if line.startswith("starts anew with count"):
+        assert set(leaves) == {0}
+
+
 def test_the_state_of_another_dynamics(trained):
     state, lines = moved(trained, "keep_moments", dynamics="lookahead(steps=5)")
     assert lines == ["dynamics: its state starts anew with slow, step"]

@@ -42,6 +42,7 @@ from gan.trainers.experiment_checks import (
     check_game,
     check_num_steps,
     check_optimizers,
+    check_recalibration,
     check_retention,
     check_state_fits,
     check_step,
@@ -203,7 +204,7 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
     )
     loss, regularizers, dynamics = part("loss"), part("regularizers"), part("dynamics")
     check_num_steps(config, dynamics)
-    averaging = _named_averaging(config, part("averaging"))
+    averaging = _named_averaging(config, part("averaging", batch_size=config.batch_size))
     on_nonfinite, retention = part("on_nonfinite"), part("keep_checkpoints")
     penalties = name_penalties(config, regularizers)
     data_placement, features = part("data_placement"), part("eval_features")
@@ -238,6 +239,7 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
     check_retention(experiment)
     networks = trace_networks(experiment)
     check_optimizers(experiment, networks)
+    check_recalibration(experiment, networks)
     check_state_fits(experiment, networks)
     if data is None:  # a run that is saved may be loaded on a smaller machine
         check_batches_fit(experiment)
@@ -316,10 +318,11 @@ def _build_parts(config: TrainConfig, key: str, **context: Any) -> Any:
 
 def _named_averaging(config: TrainConfig, averaging: tuple[Averaging, ...]) -> dict[str, Averaging]:
     """Names each average by its spec's name, or by the whole spec where that name occurs twice."""
-    if len(set(averaging)) < len(averaging):
-        raise UsageError(f"averaging = {config.averaging}: the same average is there twice")
     names = [parse(text)[0].name for text in config.averaging]
-    return {
+    named = {
         name if names.count(name) == 1 else text.strip(): average
         for name, text, average in zip(names, config.averaging, averaging, strict=True)
     }
+    if min(len(named), len(set(averaging))) < len(averaging):
+        raise UsageError(f"averaging = {config.averaging}: the same average is there twice")
+    return named

@@ -19,6 +19,7 @@ from gan.memory import check_fits, device_memory, host_memory, tree_bytes
 from gan.metrics.metric import choose_metrics, score_names
 from gan.optimizers import check_links, trace_update
 from gan.players import ROLES, Pair, network_variables
+from gan.recalibration import find_momenta
 from gan.registry import OURS, REGISTRIES
 from gan.regularizers import Regularizer
 from gan.specs import names_in, parse
@@ -215,6 +216,19 @@ def check_optimizers(experiment: Experiment, networks: Pair[Any]) -> None:
             check_optimizer(experiment.dynamics, state)
         except Exception as error:  # whatever an optimizer may raise
             raise UsageError(f"{role}_optimizer = {spec!r}: {_first_line(error)}") from error
+
+
+def check_recalibration(experiment: Experiment, networks: Pair[Any]) -> None:
+    """Checks that the generator has batch normalisation, where an average is to recalibrate it."""
+    config, game = experiment.config, experiment.game
+    if not any(average.recalibrate_batch_norm for average in experiment.averaging.values()):
+        return
+    params, variables = networks.generator
+    if not find_momenta(game.generator, params, variables, game.latent_dim):
+        raise UsageError(
+            f"averaging = {config.averaging}: recalibrate_batch_norm is of a generator with batch "
+            f"normalisation, and generator = {config.generator!r} has none"
+        )
 
 
 def check_step(experiment: Experiment) -> None:

@@ -271,10 +271,11 @@ def _branch(
 def _schedules(experiment: Experiment, step: int) -> str:
     """Says where the schedules stand, if there are any."""
     stand = [
-        f"{name.replace('_', ' ')} of the {role} {value:.4g}"
+        f"{kind.replace('_', ' ')} of the {role}{slash and f' ({part})'} {value:.4g}"
         for role in ROLES
         if (rates := experiment.rates.of(role)).has_schedule
         for name, value in rates.at(step).items()
+        for kind, slash, part in [name.partition("/")]
     ]
     return f"; by the schedules, {', '.join(stand)}" if stand else ""
 

@@ -21,6 +21,7 @@ from gan.errors import RunError, UsageError
 from gan.files import user_path
 from gan.memory import check_num_images
 from gan.preemption import Stop
+from gan.run_folder import check_workdir
 from gan.state import GANState
 from gan.trainers import train as loop
 from gan.trainers.evaluation.evaluate import make_evaluator
@@ -34,8 +35,7 @@ from gan.trainers.sampling import (
     Sampler,
     check_output,
     check_seed,
-    check_workdir,
-    choose_weights,
+    choose_name,
     find_classes,
     load_step,
     make_sampler,
@@ -81,6 +81,11 @@ class Run:
     def _sampler(self) -> Sampler:
         return make_sampler(self.experiment)
 
+    @functools.cached_property
+    def _weights(self) -> dict[str, Any]:
+        """Those that samples were drawn with, by name: they may have to be recalibrated."""
+        return {}
+
     def weights(self, name: str | None = None) -> Any:
         """Returns weights of the generator, a pytree `{"params": ..., "variables": ...}`.
 
@@ -91,7 +96,10 @@ class Run:
         Raises:
           UsageError: for weights that the run does not have.
         """
-        return choose_weights(self.experiment, self.state, name)[1]
+        name = choose_name(self.experiment, self.state, name)
+        if name not in self._weights:
+            self._weights[name] = self._sampler.weights(self.state, name)
+        return self._weights[name]
 
     @functools.cached_property
     def generator(self) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
@@ -214,7 +222,7 @@ class Run:
           RunError: where samples are not finite.
         """
         check_seed(seed)
-        self.weights(weights)  # refused before any work
+        choose_name(self.experiment, self.state, weights)  # refused before any work
         metrics = [metrics] if isinstance(metrics, str) else metrics
         network = FEATURES.build(features)
         evaluator = make_evaluator(self.experiment, network, num_images, seed, metrics, classes)

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import pathlib
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ from gan.data.dataset import to_uint8
 from gan.data.proportions import labels_in_proportion
 from gan.errors import RunError, UsageError, nearest
 from gan.files import replacing, user_path
-from gan.image_grid import grid_labels, image_grid, scatter, write_png
+from gan.image_grid import grid_labels, image_grid, scatter, write_images, write_png
 from gan.metrics import vendi
-from gan.run_folder import check_plain
+from gan.recalibration import recalibrate
 from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.resume import data_of, load_state
@@ -34,9 +33,9 @@ _NUM_POINTS = 2_500  # in pictures of points, and in an evaluation (as PacGAN, 2
 
 
 def weights_of(experiment: Experiment, state: GANState) -> dict[str, Any]:
-    """Returns all weights that samples can be drawn from, by name, the default first.
+    """Returns all weights of which samples can be, by name, the default first.
 
-    They are the averages, `raw`, the last iterate (of a schedule-free optimizer its x), and what the
+    Samples are drawn from what `Sampler.weights` makes of one of them. They are the averages, `raw`, the last iterate (of a schedule-free optimizer its x), and what the
     dynamics has besides; each is `{"params": ..., "variables": ...}`.
     """
     generator = state.players.generator
@@ -48,18 +47,18 @@ def weights_of(experiment: Experiment, state: GANState) -> dict[str, Any]:
     }
 
 
-def choose_weights(experiment: Experiment, state: GANState, name: str | None) -> tuple[str, Any]:
-    """Returns the name and the weights that `--weights` asks for; None is the first.
+def choose_name(experiment: Experiment, state: GANState, name: str | None) -> str:
+    """Returns the name of the weights that `--weights` asks for; None is the first.
 
     Raises:
       UsageError: for a name that the run does not have.
     """
     weights = weights_of(experiment, state)
     if name is None:
-        name = next(iter(weights))
+        return next(iter(weights))
     if name not in weights:
         raise UsageError(f"--weights={name}: this run has {', '.join(weights)}")
-    return name, weights[name]
+    return name
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,34 @@ class Sampler:
         weights and the count.
       generate: `(weights, latents [B, Z], labels [B]) -> (examples, finite)`: a batch, and whether
         the network's output was finite.
+      recalibrate: `(weights, labels [N, B]) -> weights`, over N batches: see `gan.recalibration`.
     """
 
     experiment: Experiment
     latents: Callable[[int, np.ndarray], jax.Array]
     generate: Callable[[Any, jax.Array, np.ndarray], tuple[jax.Array, jax.Array]]
+    recalibrate: Callable[[Any, np.ndarray], Any]
+
+    def weights(self, state: GANState, name: str | None = None) -> Any:
+        """Returns the weights to draw samples with, `{"params": ..., "variables": ...}`.
+
+        Those of an average are recalibrated where its spec says so, by batches as in training: of
+        `batch_size` latents, the same at each step, and labels in the proportions of the data.
+
+        Args:
+          state: The run's state at some step.
+          name: One of `weights_of`; None is the first.
+
+        Raises:
+          UsageError: for a name that the run does not have.
+        """
+        name = choose_name(self.experiment, state, name)
+        weights = weights_of(self.experiment, state)[name]
+        averaging = self.experiment.averaging.get(name)
+        if averaging is None or not (num_batches := averaging.recalibrate_batch_norm):
+            return weights
+        size = self.experiment.config.batch_size
+        return self.recalibrate(weights, self.labels(num_batches * size).reshape(num_batches, size))
 
     def __call__(
         self, weights: Any, count: int, seed: int, labels: np.ndarray | None = None
@@ -86,7 +108,7 @@ class Sampler:
         """Draws examples, and returns them with their labels `[N]`.
 
         Args:
-          weights: One of `weights_of`.
+          weights: From `weights`.
           count: N.
           seed: Seed of the latents.
           labels: The class of each example, `[N]`; None is `labels(N)`.
@@ -125,12 +147,23 @@ class Sampler:
 
 def make_sampler(experiment: Experiment) -> Sampler:
     """Makes the sampler of an experiment."""
-    game = experiment.game
+    game, config_seed = experiment.game, experiment.config.seed
+
+    def draw(key: jax.Array, indices: jax.Array) -> jax.Array:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
+        return jax.vmap(lambda key: jax.random.normal(key, [game.latent_dim]))(keys)  # [B, Z]
 
     @jax.jit
     def latents(seed: jax.Array, indices: jax.Array) -> jax.Array:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(stream_key(seed, "samples", 0), indices)
-        return jax.vmap(lambda key: jax.random.normal(key, [game.latent_dim]))(keys)  # [B, Z]
+        return draw(stream_key(seed, "samples", 0), indices)
+
+    @jax.jit
+    def recalibrated(weights: Any, labels: jax.Array) -> Any:
+        own = draw(stream_key(config_seed, "recalibration", 0), jnp.arange(labels.size))
+        own = own.reshape(*labels.shape, -1)  # [N, B, Z]
+        return weights | {
+            "variables": recalibrate(game.generator, **weights, latents=own, labels=labels)
+        }
 
     @jax.jit
     def generate(
@@ -140,7 +173,9 @@ def make_sampler(experiment: Experiment) -> Sampler:
         finite = jnp.isfinite(examples).all()
         return to_uint8(examples) if examples.ndim == 4 else examples, finite
 
-    return Sampler(experiment, lambda seed, indices: latents(np.uint32(seed), indices), generate)
+    return Sampler(
+        experiment, lambda seed, indices: latents(np.uint32(seed), indices), generate, recalibrated
+    )
 
 
 def draw_picture(experiment: Experiment, examples: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -196,8 +231,7 @@ def draw_samples(sampler: Sampler, state: GANState, path: pathlib.Path) -> np.nd
         labels = grid_labels(present.tolist(), experiment.dataset.shape[0])
     else:
         labels = sampler.labels(_NUM_POINTS)
-    _, weights = choose_weights(experiment, state, None)
-    drawn = sampler(weights, len(labels), experiment.config.seed, labels)
+    drawn = sampler(sampler.weights(state), len(labels), experiment.config.seed, labels)
     picture = draw_picture(experiment, *drawn)
     if jax.process_index() == 0:
         write_png(path / f"step_{int(state.step):08d}.png", picture)
@@ -211,7 +245,7 @@ def make_diversity(sampler: Sampler) -> Callable[[GANState], float]:
     reference = vendi.Reference(*experiment.data.diversity)
 
     def measure(state: GANState) -> float:
-        weights = weights_of(experiment, state)["raw"]
+        weights = sampler.weights(state, "raw")
         return vendi.diversity(sampler(weights, reference.num_examples, seed)[0], reference)
 
     return measure
@@ -269,13 +303,6 @@ def load_run(
     names = parts.load_saved(config.parts, manifest.parts, given)
     experiment = build(dataclasses.replace(config, parts=names, mesh="data(1)"), data)
     return experiment, load_state(checkpoints, manifest, experiment)[0]
-
-
-def check_workdir(workdir: pathlib.Path) -> None:
-    """Raises UsageError where there is no such folder, or one with links where a run has files."""
-    if not workdir.is_dir():
-        raise UsageError(f"--workdir={workdir}: there is no such folder")
-    check_plain(workdir)
 
 
 def check_seed(seed: int) -> None:
@@ -365,17 +392,5 @@ def write_separately(
     """
     if examples.ndim != 4:
         raise UsageError("--separate: images can be written to files, and this run has points")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        written = pathlib.Path(scratch) / "samples"
-        for number, (image, label) in enumerate(zip(examples, labels, strict=True)):
-            place = written
-            if experiment.game.generator.conditional:
-                place = written / _folder_name(experiment.dataset.names[label], int(label))
-            write_png(place / f"{number:06d}.png", image)
-        written.replace(folder)
-
-
-def _folder_name(name: str, number: int) -> str:
-    """Returns the name of a class where it can be that of a folder, else its number."""
-    return name if re.fullmatch(r"\w[\w .+-]*", name) else str(number)
+    names = experiment.dataset.names if experiment.game.generator.conditional else None
+    write_images(folder, examples, labels, names)

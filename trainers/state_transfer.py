@@ -1,10 +1,12 @@
 """From the state of a run under one config to that under another."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+import optax
 
 from gan import schedule_free
 from gan.checkpoints.trees import named_leaves
@@ -219,6 +221,8 @@ def _carry_over(old: Any, fresh: Any, on_optimizer_change: str) -> tuple[Any, st
     """Returns a fresh state with what it keeps of an old one, and a text that says what that is."""
     if on_optimizer_change == "reset":
         return fresh, "starts anew"
+    if _has_parts(old) or _has_parts(fresh):
+        return _carry_over_parts(old, fresh)
     left = _fields(old)
     kept: list[str] = []
     anew: list[str] = []
@@ -240,13 +244,86 @@ def _carry_over(old: Any, fresh: Any, on_optimizer_change: str) -> tuple[Any, st
         kept.append(field.name)
         return taken.value
 
-    state = _rebuild(fresh, take)
+    return _rebuild(fresh, take), _what_became(kept, anew)
+
+
+def _what_became(kept: list[str], anew: list[str]) -> str:
     texts = [
         f"{verb} {', '.join(dict.fromkeys(names))}"
         for verb, names in (("keeps", kept), ("starts anew with", anew))
         if names
     ]
-    return state, "; ".join(texts) or "has nothing to keep"
+    return "; ".join(texts) or "has nothing to keep"
+
+
+def _carry_over_parts(old: Any, fresh: Any) -> tuple[Any, str]:
+    """Does the same where either is the state of optimizers `by_path`: by the path of each parameter.
+
+    A named tuple, such as Adam's count and moments, is kept as a whole or starts anew as a whole: where
+    some of its parameters were with an optimizer that has no such tuple, their moments are missing.
+    """
+    before: list[Any] = []
+    _rebuild_whole(old, lambda state: before.append(state) or state)  # type: ignore[func-returns-value]
+    left = list(before)
+    kept: list[str] = []
+    anew: list[str] = []
+
+    def take(state: Any) -> Any:
+        names = [name for name in state._fields if jax.tree.leaves(getattr(state, name))]
+        same = [other for other in left if _shapes(other) == _shapes(state)]
+        left[:] = [other for other in left if not same or other is not same[0]]
+        found = same[0] if same else _merged(state, before)
+        (anew if found is None else kept).extend(names)
+        return state if found is None else found
+
+    return _rebuild_whole(fresh, take), _what_became(kept, anew)
+
+
+def _merged(state: Any, before: Sequence[Any]) -> Any | None:
+    """Returns a named tuple with the values of others of its kind at each path.
+
+    It is None where one has no value, or two: counts of parts that are not equally old.
+    """
+    known: dict[Any, list[Any]] = {}
+    for other in before:
+        if type(other) is type(state):
+            for path, leaf in jax.tree_util.tree_leaves_with_path(other):
+                known.setdefault(path, []).append(leaf)
+
+    def take(path: Any, leaf: Any) -> Any:
+        first, *others = known[path]
+        if _shapes(first) != _shapes(leaf) or not all(np.array_equal(first, own) for own in others):
+            raise KeyError(path)
+        return first
+
+    try:
+        return jax.tree_util.tree_map_with_path(take, state)
+    except KeyError:
+        return None
+
+
+def _rebuild_whole(tree: Any, take: Callable[[Any], Any]) -> Any:
+    """Returns a tree with `take(state)` in the place of each named tuple that has no other within."""
+    if _is_named(tree):
+        if not any(map(_has_named, tree)):
+            return take(tree)
+        return tree._replace(
+            **{
+                name: _rebuild_whole(value, take)
+                for name, value in zip(tree._fields, tree, strict=True)
+            }
+        )
+    if isinstance(tree, tuple | list):
+        return type(tree)(_rebuild_whole(item, take) for item in tree)
+    if isinstance(tree, dict):
+        return {name: _rebuild_whole(item, take) for name, item in tree.items()}
+    return tree
+
+
+def _has_parts(state: Any) -> bool:
+    """Returns whether a state is, or has within it, that of optimizers by path."""
+    is_one = lambda node: isinstance(node, optax.transforms.PartitionState)
+    return any(map(is_one, jax.tree.leaves(state, is_leaf=is_one)))
 
 
 def _fields(tree: Any) -> list[_Field]:
@@ -280,7 +357,9 @@ def _rebuild(tree: Any, take: Callable[[_Field], Any]) -> Any:
 
 
 def _is_named(value: Any) -> bool:
-    return isinstance(value, tuple) and hasattr(value, "_fields")
+    """Returns whether a value is a named tuple; the mark of a parameter of another part is none."""
+    named = isinstance(value, tuple) and hasattr(value, "_fields")
+    return named and not isinstance(value, optax.MaskedNode)
 
 
 def _has_named(value: Any) -> bool:

@@ -144,7 +144,9 @@ class MetricWindow:
         values["images_per_second"] = images / (time.monotonic() - self._begin)
         for role in ROLES:
             rates = self._rates.of(role).at(step - 1)
-            values |= {f"{name}/{role}": value for name, value in rates.items()}
+            for name, value in rates.items():  # `learning_rate`, or `learning_rate/<part>`
+                kind, *part = name.split("/", 1)
+                values["/".join([kind, role, *part])] = value
         if self._skipped:
             values["skipped_steps"] = float(self._skipped)
         self._open(step)

@@ -23,7 +23,12 @@ CONFIG = TrainConfig(
     discriminator="mlp(4, 1)",
     generator_optimizer="optimistic_adam(1e-3)",
     discriminator_optimizer="optimistic_adam(1e-3)",
-    averaging=("ema(decay=0.9)", "uniform"),
+    averaging=(
+        "ema(decay=0.9)",
+        "uniform",
+        "ema(linear_schedule(0.5, 0.9, 9))",
+        "ema_images(cosine_schedule(0.0, 64.0, 4))",
+    ),  # fmt: skip
     batch_size=8,
     latent_dim=4,
 )

@@ -10,7 +10,7 @@ from gan import config, config_files
 from gan.metrics.fid import frechet_distance
 from gan.metrics.summary import Moments
 from gan.trainers.experiment import build
-from gan.trainers.sampling import choose_weights, make_sampler
+from gan.trainers.sampling import make_sampler
 from gan.trainers.train import train
 
 
@@ -35,7 +35,8 @@ def test_digits_come_close_to_the_real_ones_class_by_class(root, tmp_path):
     loaded = load(root, "digits", num_steps="4000")
     state = train(loaded, tmp_path)
     experiment = build(loaded)
-    images, labels = make_sampler(experiment)(choose_weights(experiment, state, None)[1], 1_000, 0)
+    sampler = make_sampler(experiment)
+    images, labels = sampler(sampler.weights(state), 1_000, 0)
     real, real_labels = experiment.dataset.load()
     flat, real_flat = (x.reshape(len(x), -1) / 255 for x in (images, real))
     reader = linear_model.LogisticRegression(max_iter=2_000).fit(real_flat, real_labels)

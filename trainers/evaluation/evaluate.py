@@ -17,6 +17,7 @@ from gan.files import user_path
 from gan.memory import check_num_images
 from gan.metrics.metric import deciding_scores
 from gan.parts import load as load_parts
+from gan.run_folder import check_workdir
 from gan.state import GANState
 from gan.trainers.evaluation.features import FEATURES, FeatureNetwork
 from gan.trainers.evaluation.results import Result
@@ -26,8 +27,7 @@ from gan.trainers.metric_writers import open_event_file
 from gan.trainers.sampling import (
     Sampler,
     check_seed,
-    check_workdir,
-    choose_weights,
+    choose_name,
     load_run,
     load_step,
     make_sampler,
@@ -66,9 +66,10 @@ class Evaluator:
           RunError: where samples are not finite.
         """
         step, protocol = int(state.step), self.scorer.protocol
-        name, chosen = choose_weights(self.experiment, state, weights)
+        name = choose_name(self.experiment, state, weights)
         assert protocol.seed is not None
         labels = self.sampler.labels(protocol.num_fake, protocol.classes)
+        chosen = self.sampler.weights(state, name)
         batches = self.sampler.batches(chosen, protocol.num_fake, protocol.seed, labels)
         samples = with_progress(_finite(batches, step), protocol.num_fake)
         return self.scorer.score(samples, {"step": step, "weights": name})
@@ -177,7 +178,7 @@ def evaluate_run(
     try:
         with Checkpoints(workdir) as checkpoints:
             for experiment, state in _load_chosen(checkpoints, steps, parts):
-                choose_weights(experiment, state, weights)  # refused before any work
+                choose_name(experiment, state, weights)  # refused before any work
                 if evaluator is None or evaluator.experiment.config != experiment.config:
                     evaluator = make_evaluator(
                         experiment, network, num_images, seed, metrics, classes, real
