@@ -12,6 +12,7 @@ from gan.errors import UsageError
 from gan.games.game import Game, with_metrics
 from gan.losses import Loss
 from gan.players import Gradient, Pair, Params, PlayerState, Role, Variables
+from gan.precision import at_least_float32
 from gan.regularizers import Regularizer
 from gan.sharding import split_batch
 
@@ -164,9 +165,10 @@ class AdversarialGame(Game):
         self, params: Params, variables: Variables, latents: jax.Array, labels: jax.Array | None
     ) -> jax.Array:
         """Generates examples `[B, *shape]` from latents `[B, Z]`, in evaluation mode."""
-        return self.generator.apply(  # type: ignore[return-value]
+        examples = self.generator.apply(
             {"params": params, **variables}, latents, labels, train=False
         )
+        return at_least_float32(examples)  # type: ignore[arg-type]
 
 
 def _check_shape(role: Role, output: jax.Array, shape: tuple[int, ...]) -> None:
@@ -195,7 +197,7 @@ def _split(variables: Any) -> tuple[Params, Variables]:
 def _apply(
     module: nn.Module, player: PlayerState, inputs: jax.Array, labels: jax.Array | None
 ) -> tuple[jax.Array, Variables]:
-    """Returns a network's output in training mode, and its new variables."""
+    """Returns a network's output in training mode, in at least float32, and its new variables."""
     output, variables = module.apply(
         {"params": player.params, **player.variables},
         inputs,
@@ -203,4 +205,4 @@ def _apply(
         train=True,
         mutable=list(player.variables),
     )
-    return output, variables
+    return at_least_float32(output), variables
