@@ -27,6 +27,7 @@ from gan.players import (
     training_state,
     with_training_state,
 )
+from gan.precision import at_least_float32
 from gan.regularizers import PenaltyInputs, Regularizer
 
 _LEAST_DIVISOR = 1e-12  # a smaller derivative cannot be divided by
@@ -362,7 +363,7 @@ class AdversarialGame(Game):
     ) -> jax.Array:
         """Generates examples `[B, *shape]` from latents `[B, Z]`, in evaluation mode."""
         variables = {"params": params, **network_variables(variables)}
-        return _full(self.generator.apply(variables, latents, labels, train=False))
+        return at_least_float32(self.generator.apply(variables, latents, labels, train=False))
 
 
 def _check_shape(role: Role, output: jax.Array, shape: tuple[int, ...]) -> None:
@@ -381,14 +382,9 @@ def _at(player: PlayerState, params: Params) -> PlayerState:
 def _apply(
     module: nn.Module, player: PlayerState, inputs: jax.Array, labels: jax.Array | None
 ) -> tuple[Any, Variables]:
-    """Returns a network's output in training mode, and its new variables."""
+    """Returns a network's output in training mode, in at least float32, and its new variables."""
     own = network_variables(player.variables)
     output, variables = module.apply(
         {"params": player.params, **own}, inputs, labels, train=True, mutable=list(own)
     )
-    return _full(output), variables
-
-
-def _full(output: Any) -> Any:
-    """Returns a network's output in single precision, if it computes in less."""
-    return jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), output)
+    return jax.tree.map(at_least_float32, output), variables
