@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,7 @@ def _become(
     os.environ.clear()
     os.environ |= variables
     tempfile.tempdir = None
+    weakref.finalize._registry.clear()  # type: ignore[attr-defined]  # the parent's folders stay
     sys.argv = [str(script), *args]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _read_variables_of_jax()
