@@ -24,6 +24,7 @@ from gan.files import replacing, user_path
 from gan.image_grid import grid_labels, image_grid, scatter, write_png
 from gan.metrics import vendi
 from gan.run_folder import check_plain
+from gan.scratch import scratch_folder
 from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.resume import data_of, load_state
@@ -366,8 +367,8 @@ def write_separately(
     if examples.ndim != 4:
         raise UsageError("--separate: images can be written to files, and this run has points")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        written = pathlib.Path(scratch) / "samples"
+    with scratch_folder(folder.parent, f".{folder.name}.unfinished.") as scratch:
+        written = scratch / "samples"
         for number, (image, label) in enumerate(zip(examples, labels, strict=True)):
             place = written
             if experiment.game.generator.conditional:

@@ -30,7 +30,7 @@ _PICTURES = f"""def get_config():
         "keep_checkpoints": ("latest(3)", "best('eval/fid')"),{_COMMON}    }}
 """
 _LEFT = re.compile(
-    r".*\.tmp|\d+\.(saving|deleting_\d+)|\.decoding\..*|downloads\..*|\.samples\..*|incomplete\..*"
+    r".*\.tmp|\d+\.(saving|deleting_\d+)|\.decoding\..*|downloads\.unfinished\..*|\.samples\.unfinished\..*|incomplete\..*"
 )
 _PASSED_OVER = ("is passed over", "cannot be trusted", "is left out", "starting anew")
 
@@ -167,22 +167,22 @@ _TRAINING = (
 )  # fmt: skip
 _TRAIN = ("--workdir", "run", "--config")
 _SAMPLE = ("--workdir", "run", "--num_images", "150", "--output")
-_SAMPLING = (("done", "150 samples of"),)
+_SAMPLING = (("sampling", ""), ("done", "150 samples of"))
 
 
 def scenarios() -> list[Scenario]:
     """Returns what is killed."""
     return [
         Scenario(
-            "train", "train.py", (*_TRAIN, "points.py"), 34, _TRAINING, ("run",), (), _trained
+            "train", "train.py", (*_TRAIN, "points.py"), 28, _TRAINING, ("run",), (), _trained
         ),
         Scenario(
-            "decode and train", "train.py", (*_TRAIN, "pictures.py"), 26,
+            "decode and train", "train.py", (*_TRAIN, "pictures.py"), 16,
             (("decoding", "decoding 240 files"), *_TRAINING), ("run", ".pictures.decoded"), (), _trained,
         ),
         Scenario(
             "evaluate", "evaluate.py",
-            ("--workdir", "run", "--steps", "all", "--features", "pixels", "--num_images", "2_000"), 16,
+            ("--workdir", "run", "--steps", "all", "--features", "pixels", "--num_images", "1_000"), 14,
             (("extracting features", "extracting features"),), ("run", ".pictures.decoded"),
             ("run", ".pictures.decoded"), _evaluated,
         ),
@@ -192,14 +192,14 @@ def scenarios() -> list[Scenario]:
                 ("run", "out"), ("run",), _sampled,
             )
             for name, output, flags, share in (
-                ("png", "samples.png", (), 3), ("npz", "samples.npz", (), 3),
-                ("--separate", "samples", ("--separate",), 6),
+                ("png", "samples.png", (), 5), ("npz", "samples.npz", (), 5),
+                ("--separate", "samples", ("--separate",), 10),
             )
         ),
         Scenario(
             "prepare", "prepare_data.py",
             ("--dataset", "cmaterdb/bangla", "--data_dir", "data", "--raw_dir", "raw", "--preview", "out/look.png"),
-            12, (("preparing", "Downloading and preparing"), ("decoding", "downloaded and prepared")),
+            22, (("preparing", "Downloading and preparing"), ("decoding", "downloaded and prepared")),
             ("data", "out"), (), _prepared,
         ),
     ]  # fmt: skip

@@ -150,7 +150,7 @@ class Campaign:
         (scenario,) = rng.choices(chosen, [each.share for each in chosen])
         world = self._worlds[scenario.name]
         world.begin()
-        if rng.random() < 0.15:
+        if rng.random() < 0.04:
             shutil.rmtree(world.cache)
             world.cache.mkdir()
         before, damaged = world.bystanders(), []
@@ -158,8 +158,7 @@ class Campaign:
             program = self._kill(world, rng)
             if program.code != -9:
                 self._judge(world, program, damaged)
-                if program.code != 0:
-                    break  # refused: there is nothing more to kill
+                break  # it is done or refused: there is nothing more to kill
             if rng.random() < _DAMAGED and (what := self._damage(world, rng)):
                 damaged.append(what)
         else:
@@ -180,17 +179,17 @@ class Campaign:
         """Starts the command and kills it at a random moment, if it has not ended before."""
         real, scenario = rng.random() < _REAL, world.scenario
         program = world.start(real)
-        moment = rng.random()
+        moment, long = rng.random(), world.seconds * 1.3 + 5 * real
         later = rng.expovariate(1 / 0.02)
         if moment < 0.4:  # any time
-            program.wait(rng.uniform(0, world.seconds * 1.05 + 4 * real))
+            program.wait(rng.uniform(0, world.seconds + 4 * real))
         elif moment < 0.6:  # soon after something was printed
             _, words = rng.choice(scenario.phases)
-            program.wait(_LONGEST, lambda: words in program.text())
+            program.wait(long, lambda: words in program.text())
         else:  # while files are written
             folder = rng.choice([folder for folder in world.own() if folder != world.cache])
-            files, count = _names(folder), rng.randint(1, 40)
-            program.wait(_LONGEST, lambda: len(_names(folder) - files) >= count)
+            files, count = _names(folder), rng.choice([1, 1, 2, 3, 5, 8, 13, 21, 34])
+            program.wait(long, lambda: len(_names(folder) - files) >= count)
         program.wait(later)
         if program.kill():
             half = next(filter(None, map(interrupted, world.own())), "")
