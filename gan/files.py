@@ -17,7 +17,9 @@ from absl import logging
 from gan.errors import UsageError
 from gan.untrusted import read_npz
 
-_OWN_NAME = "name of this file"  # among its arrays: content belongs to the name that it was written under
+_OWN_NAME = (
+    "name of this file"  # among its arrays: content belongs to the name that it was written under
+)
 
 
 def user_path(path: str | os.PathLike[str]) -> pathlib.Path:

@@ -5,6 +5,7 @@ does before `main` is not part of such a start; `forked=False` gives a real one.
 """
 
 import atexit
+import contextlib
 import gc
 import importlib
 import os
@@ -104,12 +105,9 @@ def start(
             traceback.print_exc()
         finally:
             os._exit(3)
-    with_group = Program(pid, log)
-    try:
+    with contextlib.suppress(OSError):
         os.setpgid(pid, pid)  # the child does the same: whoever is first
-    except OSError:
-        pass
-    return with_group
+    return Program(pid, log)
 
 
 def _become(

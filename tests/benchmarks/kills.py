@@ -43,8 +43,16 @@ _ROOT = SCRIPTS.parent
 _REAL = 1 / 15  # of the starts
 _DAMAGED = 0.2  # of the kills
 _LONGEST = 300.0  # seconds of a command to its end
-_TRUSTED = ("compiled", "parts")  # of the cache: content that is known by its name, or that is trusted
-_OF_LIBRARIES = ("home/.cache/matplotlib", "home/.config", "home/.keras", "home/.cache")  # their own caches
+_TRUSTED = (
+    "compiled",
+    "parts",
+)  # of the cache: content that is known by its name, or that is trusted
+_OF_LIBRARIES = (
+    "home/.cache/matplotlib",
+    "home/.config",
+    "home/.keras",
+    "home/.cache",
+)  # their own caches
 _NOT_OURS = (".git", ".pytest_cache", ".ruff_cache", ".mypy_cache", "build")
 
 
@@ -265,7 +273,9 @@ class Campaign:
 
     def _bug(self, world: World, what: str, damaged: list[str]) -> None:
         number = sum(self.counts["bugs"].values())
-        self._count("bugs", f"{world.scenario.name}: {what} (damaged: {', '.join(damaged) or 'nothing'})")
+        self._count(
+            "bugs", f"{world.scenario.name}: {what} (damaged: {', '.join(damaged) or 'nothing'})"
+        )
         place = self._keep / f"{number:03d}"
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(world.root, place, symlinks=True)

@@ -21,9 +21,9 @@ from gan.data.image_decoding import (
     reason,
     survey,
 )
-from gan.data.image_files import Pictures, count_reasons, find_pictures, printable
+from gan.data.image_files import Pictures, count_reasons, find_pictures
 from gan.data.resize import Resize, Resolution
-from gan.errors import UsageError
+from gan.errors import UsageError, printable
 from gan.files import user_path
 
 _Counts: TypeAlias = dict[str, Counter[str]]  # what is "left_out" and "converted", how often

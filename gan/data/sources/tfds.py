@@ -139,7 +139,9 @@ def make_builder(name: str, data_dir: str | None) -> Any:
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         family, _, variant = name.partition(":")[0].partition("/")
         if family not in tfds_names():
-            raise UsageError(f"TFDS knows no dataset {name!r}{nearest(name, tfds_names())}") from error
+            raise UsageError(
+                f"TFDS knows no dataset {name!r}{nearest(name, tfds_names())}"
+            ) from error
         known = tfds.builder_cls(family).builder_configs
         if (variant and variant not in known) or ":" in name:  # `emnist/leters`
             hint = nearest(variant, known) or f"; known: {', '.join(known)}"
