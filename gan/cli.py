@@ -16,7 +16,15 @@ from typing import NoReturn
 from absl import logging as absl_logging
 
 from gan import environment, parts, user_cache
-from gan.errors import RunError, Stopped, Terminated, UsageError, describe
+from gan.errors import (
+    RunError,
+    Stopped,
+    Terminated,
+    UsageError,
+    describe,
+    printable,
+    printable_lines,
+)
 from gan.files import cache_folder
 
 
@@ -48,6 +56,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     except Exception as error:  # noqa: BLE001
         if type(error).__name__ == "AsyncError" and isinstance(error.__cause__, Exception):
             error = error.__cause__  # CLU's, around what a writer has raised
+        if (misread := environment.misread_variable(error)) is not None:
+            _end(2, f"error: {misread}")
         # A full disk, a device out of memory, someone's own part. All else is a mistake of ours: show
         # where it is.
         in_part = parts.reason(error)
@@ -85,8 +95,7 @@ def _end(code: int, message: str = "") -> NoReturn:
     """Ends the program now, without waiting for threads that still work or hang."""
     with contextlib.suppress(OSError):  # nobody may read it any more
         if message:
-            line = message.replace("\n", "\\n")  # names of files may have any character
-            print(f"{os.path.basename(sys.argv[0])}: {line}", file=sys.stderr)
+            print(f"{os.path.basename(sys.argv[0])}: {printable(message)}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
@@ -158,6 +167,14 @@ class _TerminalFilter(logging.Filter):
         return shown or record.levelno >= logging.WARNING
 
 
+class _PrintableFormatter(logging.Formatter):
+    """Formats messages of one or more lines, in which all that no terminal shows is escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the text of a message."""
+        return printable_lines(super().format(record))
+
+
 def _library(path: pathlib.PurePath) -> tuple[str, ...]:
     """Returns the path within the folder of installed packages; empty for a file from elsewhere."""
     parts = path.parts
@@ -168,7 +185,7 @@ def _library(path: pathlib.PurePath) -> tuple[str, ...]:
 def log_to_terminal() -> None:
     """Shows the log on stderr, a line with its time for each message."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_TerminalFilter())
     absl_logging.set_verbosity(absl_logging.INFO)
     logger = absl_logging.get_absl_logger()

@@ -5,8 +5,9 @@ import io
 import os
 import resource
 import sys
+import traceback
 
-from gan.errors import UsageError
+from gan.errors import UsageError, describe
 
 _OFF = ("", "0", "f", "false", "n", "no", "off")  # as JAX reads its variables
 _ADDRESSES = 2e9  # with less, JAX ends in an abort while it is imported
@@ -40,13 +41,30 @@ def prepare() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def misread_variable(error: BaseException) -> str | None:
+    """Describes an error of JAX's import: a variable whose value it cannot read. None for other errors."""
+    places = traceback.extract_tb(error.__traceback__)
+    if not isinstance(error, ValueError) or not places[-1].filename.endswith("jax/_src/config.py"):
+        return None
+    text = str(error)
+    named = [
+        f"{name}={value}"
+        for name, value in os.environ.items()
+        if name.startswith("JAX_") and (name.lower() in text.lower() or repr(value) in text)
+    ]
+    return f"{', '.join(named) or 'the environment'}: JAX cannot read this ({describe(error)})"
+
+
 def check_devices() -> None:
     """Starts JAX's devices.
 
     Raises:
-      UsageError: where those that `JAX_PLATFORMS` asks for are not there.
+      UsageError: where those that `JAX_PLATFORMS` or `JAX_NUM_CPU_DEVICES` ask for are not there.
     """
     import jax
+
+    if jax.config.values["jax_num_cpu_devices"] == 0:
+        raise UsageError("JAX_NUM_CPU_DEVICES=0: a number from 1 is accepted")
 
     try:
         jax.devices()

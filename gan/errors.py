@@ -47,6 +47,19 @@ def brief(value: object) -> str:
     return text if len(text) <= _LONG else f"{text[: _LONG // 2]}...{text[-_LONG // 4 :]}"
 
 
+def printable(text: str) -> str:
+    """Returns a text in which all that no terminal shows is escaped.
+
+    Names of files hold any bytes, and files of strangers what would move the cursor or change the colours.
+    """
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """Returns a text of lines, in each of which all that no terminal shows is escaped."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def first_line(error: BaseException) -> str:
     """Returns the first line of an error's text, cut where it is long."""
     line = (str(error).strip().splitlines() or [""])[0]

@@ -8,7 +8,6 @@ import shutil
 import stat
 import tempfile
 import time
-import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +15,11 @@ import numpy as np
 from absl import logging
 
 from gan.errors import UsageError
+from gan.untrusted import read_npz
+
+_OWN_NAME = (
+    "name of this file"  # among its arrays: content belongs to the name that it was written under
+)
 
 
 def user_path(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -102,18 +106,18 @@ def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays to an `.npz` of the cache; warns where that fails."""
     try:
         with replacing(path, shared=True) as beside, beside.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **arrays, **{_OWN_NAME: np.array(path.name)})  # type: ignore[arg-type]
     except OSError as error:
         logging.warning("%s cannot be written (%s): it is made again next time", path, error)
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, Any] | None:
-    """Returns the arrays of an `.npz`, or None where it is not there or damaged."""
+    """Returns the arrays of an `.npz`, or None where it is not there, damaged, or of another name."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        arrays: dict[str, Any] = read_npz(path)
+    except Exception:  # noqa: BLE001 - of any type
         return None
+    return arrays if str(arrays.pop(_OWN_NAME, path.name)) == path.name else None
 
 
 def remove_while_written(folder: pathlib.Path) -> None:

@@ -4,7 +4,6 @@ import itertools
 import math
 import pathlib
 import re
-import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from gan.files import replacing
+from gan.scratch import scratch_folder
 
 _GRID_PIXELS = 512  # images are enlarged until a grid is about this wide
 _MAX_PIXELS = 2_048  # of a side of the grid drawn in training
@@ -180,8 +180,8 @@ def write_images(
       names: The classes' names, each of which is a folder in this one; None is no such folders.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        written = pathlib.Path(scratch) / "samples"
+    with scratch_folder(folder.parent, f".{folder.name}.unfinished.") as scratch:
+        written = scratch / "samples"
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
             place = written if names is None else written / _folder_name(names[label], int(label))
             write_png(place / f"{number:06d}.png", image)

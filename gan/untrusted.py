@@ -14,7 +14,7 @@ import stat
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -161,20 +161,37 @@ def is_bomb(entry: zipfile.ZipInfo) -> bool:
     return entry.file_size > max(_DENSE_BYTES, _PACKED * entry.compress_size)
 
 
+def read_npy(path: Path) -> np.ndarray:
+    """Reads an array that is as long as its header says.
+
+    Raises:
+      OSError: where it is not a plain file.
+      ValueError: where it is no such array.
+    """
+    with open_plain(path) as file:
+        _check_header(file, os.fstat(file.fileno()).st_size, path.name)
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
 def _read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
-    """Reads an array whose header is as long as it says: NumPy allocates before it reads."""
     with archive.open(entry) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version not in _NPY_HEADERS:
-            raise ValueError(f"{entry.filename!r} is no plain array")
-        shape, _, dtype = _NPY_HEADERS[version](stream)
-        told, there = math.prod(shape) * dtype.itemsize, entry.file_size - stream.tell()
-        if dtype.hasobject or not dtype.itemsize:
-            raise ValueError(f"{entry.filename!r} holds {dtype} and no numbers or texts")
-        if told != there:
-            raise ValueError(f"{entry.filename!r} says it has {told:,} bytes, and has {there:,}")
+        _check_header(stream, entry.file_size, entry.filename)
     with archive.open(entry) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _check_header(stream: IO[bytes], size: int, name: str) -> None:
+    """Checks that an array is as long as its header says: NumPy allocates before it reads."""
+    version = np.lib.format.read_magic(stream)
+    if version not in _NPY_HEADERS:
+        raise ValueError(f"{name!r} is no plain array")
+    shape, _, dtype = _NPY_HEADERS[version](stream)
+    told, there = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    if dtype.hasobject or not dtype.itemsize:
+        raise ValueError(f"{name!r} holds {dtype} and no numbers or texts")
+    if told != there:
+        raise ValueError(f"{name!r} says it has {told:,} bytes, and has {there:,}")
 
 
 def _parse_int(digits: str) -> int:

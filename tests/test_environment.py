@@ -63,6 +63,25 @@ def test_a_folder_that_is_gone(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JAX_NUM_CPU_DEVICES", "rubbish"),
+        ("JAX_DEBUG_NANS", "rubbish"),
+        ("JAX_DEFAULT_MATMUL_PRECISION", "rubbish"),
+        ("JAX_NUM_CPU_DEVICES", "0"),
+    ],
+)
+def test_a_variable_that_jax_cannot_read(root, tmp_path, name, value):
+    command = [sys.executable, root / "scripts" / "games.py", "--output", tmp_path / "out"]
+    done = subprocess.run(
+        command, env=os.environ | {name: value}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"games.py: error: {name}={value}: ")
+
+
+@pytest.mark.parametrize(
     "error", [AssertionError(), RuntimeError("no 'tpu' (set JAX_PLATFORMS='')")]
 )
 def test_devices_that_are_not_there(monkeypatch, error):

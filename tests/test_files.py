@@ -1,5 +1,6 @@
 import os
 import pathlib
+import zipfile
 
 import numpy as np
 import pytest
@@ -37,6 +38,8 @@ def test_arrays_come_back_as_they_were(tmp_path):
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
+    path.with_name("other.npz").write_bytes(path.read_bytes())
+    assert read_arrays(path.with_name("other.npz")) is None  # content of another name
     path.write_bytes(path.read_bytes()[:-30])
     assert read_arrays(path) is None
 
@@ -82,3 +85,14 @@ def test_a_user_without_a_home(monkeypatch, tmp_path):
     _temporary_cache.cache_clear()
     assert cache_folder() != own
     _temporary_cache.cache_clear()
+
+
+def test_arrays_that_are_not_what_they_say_are_made_again(tmp_path):
+    path = tmp_path / "arrays.npz"
+    os.mkfifo(path)
+    assert read_arrays(path) is None  # and it does not wait
+    path.unlink()
+    with zipfile.ZipFile(path, "w") as archive, archive.open("a.npy", "w") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (2**45,)}
+        np.lib.format.write_array_header_1_0(file, header)
+    assert read_arrays(path) is None

@@ -1,6 +1,7 @@
 """The user's own images, good and bad."""
 
 import logging
+import os
 import zipfile
 
 import numpy as np
@@ -168,6 +169,52 @@ def test_a_cache_that_is_cut_short_is_made_anew(photos, name):
     assert again.notes == first.notes != ()
     assert not list(photos.parent.glob(".photos.decoded/.decoding*"))
     assert len(list(photos.parent.glob(".photos.decoded/*"))) == 1
+
+
+@pytest.mark.parametrize("name", ["examples.npy", "labels.npy", "report.json", "sha256"])
+def test_a_cache_with_a_flipped_bit_is_made_anew(photos, name):
+    """A bit within the pixels or labels, where the file has the same form as before."""
+    (photos / "a" / "n.png").write_text("not an image")
+    first = build(photos)
+    examples, labels = map(np.array, first.load())
+    (cache,) = photos.parent.glob(f".photos.decoded/*/{name}")
+    content = bytearray(cache.read_bytes())
+    place = content.index(b"1") if name == "report.json" else len(content) - 4  # `1 not an image`
+    content[place] ^= 2
+    cache.write_bytes(content)
+    again = build(photos)
+    np.testing.assert_array_equal(again.load().examples, examples)
+    np.testing.assert_array_equal(again.load().labels, labels)
+    assert again.notes == first.notes
+
+
+def test_a_cache_of_other_images_in_its_place_is_made_anew(tmp_path):
+    """As where a file system has mixed up its blocks: the files themselves are in order."""
+    for value in (1, 2):
+        decode_once(
+            tmp_path / str(value), lambda own=value: [(np.full([2, 2, 1], own, np.uint8), 0)]
+        )
+    (tmp_path / "1" / "examples.npy").write_bytes((tmp_path / "2" / "examples.npy").read_bytes())
+    anew = decode_once(tmp_path / "1", lambda: [(np.full([2, 2, 1], 3, np.uint8), 0)])
+    assert anew.examples.examples.max() == 3
+
+
+def test_a_cache_that_is_not_what_it_says_is_made_anew(tmp_path):
+    """Of a stranger: a pipe, which would wait, and a header that claims more than there is memory."""
+
+    def decode():
+        return decode_once(tmp_path / "x", lambda: [(np.full([2, 2, 1], 7, np.uint8), 0)])
+
+    decode()
+    for name in ("examples.npy", "labels.npy", "sha256"):
+        (tmp_path / "x" / name).unlink()
+        os.mkfifo(tmp_path / "x" / name)
+        assert decode().examples.examples.max() == 7
+    for name in ("examples.npy", "labels.npy"):
+        with (tmp_path / "x" / name).open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (2**45,)}
+            np.lib.format.write_array_header_1_0(file, header)
+        assert decode().examples.examples.max() == 7
 
 
 def test_two_that_decode_at_once_keep_one_another_s_files(photos):

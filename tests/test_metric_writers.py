@@ -64,10 +64,13 @@ def test_the_terminal_shows_what_a_person_watches(capsys):
         TerminalWriter().write_scalars(
             100, {"loss/generator": 0.69314, "grad_norm/generator": 3.0, "images_per_second": 12345}
         )
+        logger.warning("%s", "a name \x1b[2J of a stranger's\nline")
     finally:
         logger.handlers, logger.propagate = before
-    line = capsys.readouterr().err
-    assert line.endswith("[100] loss/generator 0.6931  images_per_second 12,345\n")
+    line, stranger, more = capsys.readouterr().err.splitlines()
+    assert line.endswith("[100] loss/generator 0.6931  images_per_second 12,345")
+    assert stranger.endswith("a name \\x1b[2J of a stranger's")
+    assert more == "line"
 
 
 REPORTS = {  # every call of a run of 1,000,000 steps: its time, and what is reported then

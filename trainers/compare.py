@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from absl import logging
 
+from gan.annotations import fields_match
 from gan.config import TrainConfig, from_mapping
 from gan.errors import UsageError
 from gan.files import replacing
@@ -21,6 +22,7 @@ from gan.trainers.evaluation.features import MAX_PIXELS, PixelFeatures
 from gan.trainers.experiment import build
 from gan.trainers.train import train
 from gan.trainers.workdir import check_writable, read_config
+from gan.untrusted import read_json
 
 _NUM_SAMPLES = 5_000
 
@@ -121,8 +123,8 @@ def check(config: TrainConfig, variants: Mapping[str, Mapping[str, str]]) -> Non
 def _score(config: TrainConfig, name: str, workdir: pathlib.Path, stop: Stop | None) -> Score:
     """Trains and scores a run, or reads its score where there is one."""
     done = workdir / f"score_{config.num_steps}.json"
-    if done.exists() and read_config(workdir) == config:
-        return Score(**json.loads(done.read_text()))
+    if (known := _read_score(done)) is not None and read_config(workdir) == config:
+        return known
     begin = time.monotonic()
     state = train(config, workdir, stop=stop, tables=False)
     seconds = time.monotonic() - begin
@@ -134,6 +136,15 @@ def _score(config: TrainConfig, name: str, workdir: pathlib.Path, stop: Stop | N
     with replacing(done) as path:
         path.write_text(json.dumps(dataclasses.asdict(score)) + "\n")
     return score
+
+
+def _read_score(path: pathlib.Path) -> Score | None:
+    """Reads a score; None where there is none, or what is no score: the run is then scored again."""
+    try:
+        score = Score(**read_json(path, 10_000, follow=False))
+    except (OSError, ValueError, TypeError):
+        return None
+    return score if fields_match(score) else None
 
 
 def _format(config: TrainConfig, scores: list[Score]) -> str:

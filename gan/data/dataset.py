@@ -1,9 +1,10 @@
 """Datasets, examples and batches, wherever they come from."""
 
 import hashlib
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from gan.errors import UsageError
 from gan.registry import Registry
 
 _MOST_CLASSES = 1_000_000
+_HASHES: dict[int, Any] = {}  # of images that are mapped from files, as long as they are in use
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,18 @@ def to_uint8(images: jax.Array) -> jax.Array:
 
 def data_digest(examples: Examples) -> str:
     """Computes the SHA-256 of all examples and labels."""
-    total = hashlib.sha256(f"{examples.examples.shape} {examples.examples.dtype}".encode())
-    for begin in range(0, len(examples.labels), 1_000):
-        total.update(examples.examples[begin : begin + 1_000].tobytes())
-    total.update(examples.labels.tobytes())
+    array, labels = examples
+    if (total := _HASHES.get(id(array))) is None:
+        total = hashlib.sha256(f"{array.shape} {array.dtype}".encode())
+        for begin in range(0, len(labels), 1_000):
+            total.update(array[begin : begin + 1_000].tobytes())
+        if (
+            isinstance(array, np.memmap) and not array.flags.writeable
+        ):  # may be large: once is enough
+            _HASHES[id(array)] = total
+            weakref.finalize(array, _HASHES.pop, id(array))
+    total = total.copy()
+    total.update(labels.tobytes())
     return total.hexdigest()
 
 

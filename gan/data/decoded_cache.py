@@ -1,25 +1,34 @@
 """Decoded images on disk: a dataset is decoded only once, and may be larger than memory.
 
-Who decodes into a folder, or has its files mapped, holds a lock on it (`flock`), which ends with the
-process however that ends. What nobody holds can be deleted: halves of a decoding that was killed, and copies
-of a dataset as it was before its files changed.
+Who decodes into a folder, or has its files mapped, holds a lock on it: see `gan.scratch`. What nobody holds
+can be deleted: halves of a decoding that was killed, and copies of a dataset as it was before its files
+changed. A copy that is not as it was written, by its SHA-256, is made anew.
 """
 
 import contextlib
-import fcntl
+import hashlib
 import json
 import os
 import pathlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 from absl import logging
 
-from gan.data.dataset import Examples
+from gan.annotations import matches
+from gan.data.dataset import Examples, data_digest
+from gan.scratch import delete_unlocked, lock_folder, remove_left, scratch_folder, unlock
+from gan.untrusted import open_plain, parse_json, read_npy, read_plain
+
+Counts: TypeAlias = Mapping[str, Mapping[str, int]]
+"""What is kept beside the images: how often something happened, by kind and reason."""
+
+_SCRATCH = ".decoding."
+_REPORT_BYTES = 2**26
 
 
 class Decoded(NamedTuple):
@@ -27,17 +36,17 @@ class Decoded(NamedTuple):
 
     Attributes:
       examples: The images and labels.
-      report: What was kept beside them; None where nothing was to be kept.
+      report: What was kept beside them; empty where nothing was to be kept.
     """
 
     examples: Examples
-    report: Any
+    report: Counts
 
 
 def decode_once(
     folder: pathlib.Path,
     decode: Callable[[], Iterable[tuple[np.ndarray, int]]],
-    report: Callable[[], Any] | None = None,
+    report: Callable[[], Counts] | None = None,
     replaces: str = "",
 ) -> Decoded:
     """Returns decoded examples from their cache; decodes them first if they are not there.
@@ -48,17 +57,17 @@ def decode_once(
     Args:
       folder: Folder of this cache alone.
       decode: Yields uint8 images of one shape, `[H, W, C]`, with their labels; at least one.
-      report: Returns, after the last image, what to keep beside them as JSON.
+      report: Returns, after the last image, what to keep beside them.
       replaces: A pattern of the folders beside it that hold the same dataset as it was before.
     """
     reported = report is not None
-    _delete_unused(folder.parent.glob(".decoding.*"))
+    remove_left(folder.parent, _SCRATCH)
     if (known := _read(folder, reported)) is not None:
         return known
-    with _scratch_folder(folder) as scratch:
+    with _scratch(folder) as scratch:
         path = scratch / folder.name
         _write(path, decode(), report)
-        decoded = _read(path, reported)
+        decoded = _read(path, reported, new=True)
         assert decoded is not None
         if path.parent.parent == folder.parent:
             if (
@@ -70,78 +79,61 @@ def decode_once(
             shutil.rmtree(folder, ignore_errors=True)  # damaged, or it would have been read
             with contextlib.suppress(OSError):  # another process has just done the same
                 os.rename(path, folder)
-            _delete_unused(folder.parent.glob(replaces) if replaces else ())  # but not this one
+            # But not this one.
+            delete_unlocked(folder.parent.glob(replaces) if replaces else ())
     return decoded  # mapped files can be read even after they are renamed or deleted
 
 
 @contextlib.contextmanager
-def _scratch_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Makes a temporary folder beside the cache, or elsewhere if that is not possible, and locks it."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=".decoding.", dir=folder.parent)
-    except OSError as error:
-        logging.warning(
-            "%s cannot be written (%s): the images are decoded again next time", folder, error
-        )
-        scratch = tempfile.TemporaryDirectory()
-    with scratch as name:
-        lock = _lock(pathlib.Path(name), fcntl.LOCK_SH)
-        if not os.path.exists(name):  # deleted by another process before it was locked
-            os.mkdir(name)
-            lock = _lock(pathlib.Path(name), fcntl.LOCK_SH)
+def _scratch(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Makes a temporary folder beside the cache, or elsewhere if that is not possible."""
+    with contextlib.ExitStack() as stack:
         try:
-            yield pathlib.Path(name)
-        finally:
-            _unlock(lock)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            scratch = stack.enter_context(scratch_folder(folder.parent, _SCRATCH))
+        except OSError as error:
+            logging.warning(
+                "%s cannot be written (%s): the images are decoded again next time", folder, error
+            )
+            elsewhere = pathlib.Path(tempfile.gettempdir())
+            scratch = stack.enter_context(scratch_folder(elsewhere, f"flax-gan{_SCRATCH}"))
+        yield scratch
 
 
-def _lock(folder: pathlib.Path, how: int) -> int | None:
-    """Locks a folder until `_unlock`; returns None where that is not possible."""
+def _read(folder: pathlib.Path, reported: bool, new: bool = False) -> Decoded | None:
+    """Reads a cache, which stays locked as long as its examples are in use; None where it is damaged.
+
+    Args:
+      folder: The cache.
+      reported: Whether something was kept beside the images.
+      new: Whether it was just written: its digest is written too, and not compared.
+    """
+    lock = lock_folder(folder)
     try:
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
+        open_plain(folder / "examples.npy").close()
+        images = np.load(folder / "examples.npy", mmap_mode="r", allow_pickle=False)
+        labels = read_npy(folder / "labels.npy")
+        text = read_plain(folder / "report.json", _REPORT_BYTES) if reported else b"{}"
+        report = parse_json(text)
+        if len(images) != len(labels) or not matches(report, dict[str, dict[str, int]]):
+            raise ValueError("these are not of one dataset")
+        decoded = Decoded(Examples(images, labels), report)
+        digest = hashlib.sha256(data_digest(decoded.examples).encode() + text).hexdigest()
+        if new:
+            (folder / "sha256").write_text(digest)
+        elif read_plain(folder / "sha256", 100).decode() != digest:
+            raise ValueError("they are not as they were written")
+    except (OSError, ValueError, EOFError, TypeError):
+        unlock(lock)
         return None
-    try:
-        fcntl.flock(lock, how)
-    except OSError:
-        os.close(lock)
-        return None
-    return lock
-
-
-def _unlock(lock: int | None) -> None:
-    if lock is not None:
-        os.close(lock)
-
-
-def _delete_unused(folders: Iterable[pathlib.Path]) -> None:
-    """Deletes the folders that no process has locked."""
-    for folder in folders:
-        lock = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            _unlock(lock)
-
-
-def _read(folder: pathlib.Path, reported: bool) -> Decoded | None:
-    """Reads a cache, which stays locked as long as its examples are in use; None where it is damaged."""
-    lock = _lock(folder, fcntl.LOCK_SH)
-    try:
-        examples = np.load(folder / "examples.npy", mmap_mode="r", allow_pickle=False)
-        labels = np.load(folder / "labels.npy", allow_pickle=False)
-        report = json.loads((folder / "report.json").read_text()) if reported else None
-    except (OSError, ValueError, EOFError):
-        _unlock(lock)
-        return None
-    weakref.finalize(examples, _unlock, lock)
-    return Decoded(Examples(examples, labels), report) if len(examples) == len(labels) else None
+    weakref.finalize(images, unlock, lock)
+    return decoded
 
 
 def _write(
     folder: pathlib.Path,
     records: Iterable[tuple[np.ndarray, int]],
-    report: Callable[[], Any] | None,
+    report: Callable[[], Counts] | None,
 ) -> None:
     folder.mkdir()
     labels: list[int] = []

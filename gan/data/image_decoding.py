@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan.data.image_files import FORMATS, File, printable
+from gan.data.image_files import FORMATS, File
 from gan.data.resize import Resize, resize
-from gan.errors import UsageError, nearest
+from gan.errors import UsageError, nearest, printable
 
 _GREY = ("1", "L", "LA")  # and all modes of more than 8 bits
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")

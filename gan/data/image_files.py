@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from gan.errors import UsageError, describe
+from gan.errors import UsageError, describe, printable
 from gan.untrusted import JSON_BYTES, is_bomb, open_plain, parse_json
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
@@ -133,11 +133,6 @@ def count_reasons(reasons: Mapping[str, int], total: int | None = None, most: in
         ranked[most:] = [("of other kinds", rest)]
     share = "" if total is None else f" of {total:,}"
     return ", ".join(f"{count:,}{share} {printable(reason)}" for reason, count in ranked)
-
-
-def printable(text: str) -> str:
-    """Returns a text in which all that no terminal shows is escaped; file names hold any bytes."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 @functools.cache

@@ -25,9 +25,11 @@ from gan.data.published_files import (
 from gan.data.sources.tfds import check_tensorflow, make_builder
 from gan.errors import RunError, UsageError
 from gan.files import user_path
+from gan.scratch import remove_left, scratch_folder
 from gan.untrusted import open_plain
 
 _MOST_TAR_BYTES = 2**28  # CIFAR's have up to 204,800,000 unpacked
+_SCRATCH = "downloads.unfinished."  # how names of temporary folders among the datasets begin
 _TIMEOUT_SECONDS = 10  # for a first answer from the network
 
 
@@ -49,29 +51,52 @@ def prepare(name: str, data_dir: str | None = None, raw_dir: str | None = None) 
       RunError: if the preparation fails.
     """
     builder = make_builder(name, data_dir)
-    folder = pathlib.Path(builder.data_dir)
+    folder, root = pathlib.Path(builder.data_dir), pathlib.Path(builder._data_dir_root)
+    remove_left(root, _SCRATCH)
     if builder.info.splits:
         logging.info("%s is already prepared, in %s", name, folder)
         return folder
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is there, and holds no dataset that TFDS can read: remove it")
     check_tensorflow(f"{name}: TFDS prepares datasets")
     raw = None if raw_dir is None else user_path(raw_dir)
     if raw is None:
         _check_network(builder)
     elif not raw.exists():
         raise UsageError(f"--raw_dir={raw} does not exist")
-    root = pathlib.Path(builder._data_dir_root)
     existed = root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="downloads.", dir=root) as downloads:
+        with scratch_folder(root, _SCRATCH) as scratch:
+            downloads = scratch / "downloads"
+            downloads.mkdir()
             if raw is not None:
-                _lay_out_downloads(builder, raw, pathlib.Path(downloads))
-            _build(builder, downloads)
+                _lay_out_downloads(builder, raw, downloads)
+            prepared = make_builder(name, str(scratch / "prepared"))
+            _build(prepared, str(downloads))
+            _move(scratch / "prepared", pathlib.Path(prepared.data_dir), root)
     except BaseException:
         if not existed:
             _remove_empty_folders(root)
         raise
     return folder
+
+
+def _move(source: pathlib.Path, prepared: pathlib.Path, root: pathlib.Path) -> None:
+    """Moves what was prepared to its place: what TFDS knows of all variants, and the dataset last."""
+    for path in sorted(source.rglob("*")):
+        place = root / path.relative_to(source)
+        if path.is_file() and prepared not in path.parents and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(place)
+    place = root / prepared.relative_to(source)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        prepared.rename(place)
+    except OSError as error:
+        if not place.is_dir():
+            raise
+        logging.warning("%s was prepared by another process meanwhile: %s", place, error.strerror)
 
 
 def _remove_empty_folders(root: pathlib.Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from gan.data.class_summary import describe_classes
 from gan.data.dataset import Dataset, Examples
-from gan.errors import UsageError
+from gan.errors import UsageError, printable
 from gan.files import replacing, user_path
 from gan.image_grid import grid_labels, image_grid, write_png
 
@@ -22,7 +22,7 @@ def summary(dataset: Dataset, examples: Examples) -> str:
         f"{values.dtype}, from {low:.4g} to {high:.4g}, mean {mean:.4g}",
         *describe_classes(dataset.names, counts.tolist()),
     ]
-    return "\n  ".join(lines)
+    return "\n  ".join(map(printable, lines))
 
 
 def check_name(path: str) -> None:

@@ -1,8 +1,14 @@
 """`scripts/compare.py` as a user runs it."""
 
 import csv
+import dataclasses
 import functools
+import json
+import os
 
+import pytest
+
+from gan.trainers.compare import Score, _read_score
 from tests.scripts import run_script, run_script_here
 
 run = functools.partial(run_script, "compare.py")
@@ -29,6 +35,23 @@ def test_a_table_over_variants_and_seeds_that_goes_on_where_it_stopped(tmp_path)
     assert "training from step" not in again.stderr
     with (tmp_path / "out" / "c" / "comparison.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 8
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"variant": "adam"}', "[" * 10_000, "0" * 20_000, None]
+)
+def test_a_score_that_is_none_is_measured_again(tmp_path, content):
+    path = tmp_path / "score_4.json"
+    score = Score("adam", 0, 1.5, 2.5, 3.0)
+    path.write_text(json.dumps(dataclasses.asdict(score)))
+    assert _read_score(path) == score
+    path.unlink()
+    assert _read_score(path) is None
+    os.mkfifo(path) if content is None else path.write_text(content)
+    assert _read_score(path) is None
+    path.unlink()
+    path.write_text(json.dumps(dataclasses.asdict(score) | {"raw": "2.5"}))
+    assert _read_score(path) is None
 
 
 def test_misuse(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from gan.errors import printable_lines
 from gan.metrics.metric import find_score
 from gan.text_tables import format_table
 from gan.trainers.evaluation.results import Protocol, Result
@@ -38,7 +39,7 @@ def format_results(results: Sequence[Result], latest: Sequence[Result]) -> str:
             difference = _difference(other, protocol)
             lines.append(f"{marks[fingerprint]} protocol {fingerprint}: {difference}")
     warnings = dict.fromkeys(warning for result in latest for warning in result.warnings)
-    return "\n".join([*lines, *(f"warning: {warning}" for warning in warnings)])
+    return printable_lines("\n".join([*lines, *(f"warning: {warning}" for warning in warnings)]))
 
 
 def _place(result: Result, marks: dict[str, str]) -> tuple[str, str]:

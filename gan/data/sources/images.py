@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from gan.data.dataset import DATASETS, Dataset, Examples
-from gan.data.decoded_cache import decode_once
+from gan.data.decoded_cache import Counts, decode_once
 from gan.data.image_decoding import (
     Survey,
     Target,
@@ -21,9 +21,9 @@ from gan.data.image_decoding import (
     reason,
     survey,
 )
-from gan.data.image_files import Pictures, count_reasons, find_pictures, printable
+from gan.data.image_files import Pictures, count_reasons, find_pictures
 from gan.data.resize import Resize, Resolution
-from gan.errors import UsageError
+from gan.errors import UsageError, printable
 from gan.files import user_path
 
 _Counts: TypeAlias = dict[str, Counter[str]]  # what is "left_out" and "converted", how often
@@ -131,15 +131,15 @@ def _decode(
         raise UsageError(f"{root}: none of {len(pictures.files):,} images can be read: {why}")
 
 
-def _notes(root: pathlib.Path, pictures: Pictures, kept: _Counts) -> tuple[str, ...]:
+def _notes(root: pathlib.Path, pictures: Pictures, kept: Counts) -> tuple[str, ...]:
     """Says in one line what was left out and converted; nothing where nothing was."""
-    left_out = pictures.left_out + Counter(kept["left_out"])
+    left_out = pictures.left_out + Counter(kept.get("left_out"))
     total = pictures.left_out.total() + len(pictures.files)
     clauses = []
     if left_out:
         clauses.append(f"left out: {count_reasons(left_out, total)}")
-    if kept["converted"]:
-        clauses.append(f"converted: {count_reasons(kept['converted'])}")
+    if converted := kept.get("converted"):
+        clauses.append(f"converted: {count_reasons(converted)}")
     if pictures.unused_labels:
         clauses.append(f"{pictures.unused_labels:,} labels of dataset.json are of no file here")
     return (f"{printable(root.name)}: {'; '.join(clauses)}",) if clauses else ()

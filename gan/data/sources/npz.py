@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from gan.data.dataset import DATASETS, Dataset, Examples
-from gan.errors import UsageError, describe
+from gan.errors import UsageError, describe, printable
 from gan.files import user_path
 from gan.untrusted import names_in_npz, read_npz
 
@@ -58,7 +58,7 @@ def npz(path: str) -> Dataset:
         shape=images.shape[1:],
         num_classes=num_classes,
         load=lambda: Examples(images, labels.astype(np.int32)),
-        class_names=() if names is None else tuple(map(str, names)),
+        class_names=() if names is None else tuple(printable(str(name)) for name in names),
     )
 
 

@@ -16,7 +16,7 @@ from gan.data.dataset import DATASETS, Dataset, Examples
 from gan.data.decoded_cache import decode_once
 from gan.data.resize import Resize, Resolution
 from gan.data.resize import resize as resize_image
-from gan.errors import UsageError, nearest
+from gan.errors import RunError, UsageError, describe, nearest
 from gan.files import user_path
 from gan.untrusted import read_json
 
@@ -137,12 +137,25 @@ def make_builder(name: str, data_dir: str | None) -> Any:
             builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
         return builder
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        if name.partition("/")[0] in tfds_names():  # `emnist/leters`
-            known = tfds.builder_cls(name.partition("/")[0]).builder_configs
-            variant = name.partition("/")[2]
+        family, _, variant = name.partition(":")[0].partition("/")
+        if family not in tfds_names():
+            raise UsageError(
+                f"TFDS knows no dataset {name!r}{nearest(name, tfds_names())}"
+            ) from error
+        known = tfds.builder_cls(family).builder_configs
+        if (variant and variant not in known) or ":" in name:  # `emnist/leters`
             hint = nearest(variant, known) or f"; known: {', '.join(known)}"
             raise UsageError(f"{name}: TFDS knows no variant {variant!r}{hint}") from error
-        raise UsageError(f"TFDS knows no dataset {name!r}{nearest(name, tfds_names())}") from error
+        raise UsageError(_unreadable(name, data_dir, error)) from error
+    except Exception as error:  # whatever the damage of its files happens to cause
+        raise UsageError(_unreadable(name, data_dir, error)) from error
+
+
+def _unreadable(name: str, place: Any, error: Exception) -> str:
+    return (
+        f"{name}: what is prepared in {place} cannot be read ({describe(error)}): remove it, and prepare "
+        f"the dataset again"
+    )
 
 
 def _check_names_no_code(name: str, data_dir: Any) -> None:
@@ -219,11 +232,23 @@ def _decode(
 ) -> Iterator[tuple[np.ndarray, int]]:
     read = _read_array_record if _is_array_record(builder) else _read_tfrecord
     label = None
-    for image, label in read(builder, split):
+    for image, label in _records(read, builder, split):
         square = image if resolution is None else resize_image(image, resolution, resize)
         yield square, label  # [H, W, C]
     if label is None:
         raise UsageError(f"dataset {builder.name}: split {split!r} is empty")
+
+
+def _records(
+    read: Callable[..., Iterator[tuple[np.ndarray, int]]], builder: Any, split: str
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields the records; raises RunError for damaged files, of which each reader says something else."""
+    try:
+        yield from read(builder, split)
+    except (UsageError, RunError):
+        raise
+    except Exception as error:
+        raise RunError(_unreadable(builder.name, builder.data_dir, error)) from error
 
 
 def _open(open_split: Callable[..., Any], builder: Any, split: str, **options: Any) -> Any:
