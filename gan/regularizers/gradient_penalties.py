@@ -19,7 +19,7 @@ class _SquaredNorm(Regularizer):
 
     def _mean(self, inputs: PenaltyInputs, examples: jax.Array, logits: Any) -> jax.Array:
         if not self.approximate:
-            return squared_norms(inputs.critic, examples).mean() / 2
+            return squared_norms(gradients(inputs.critic, examples)).mean() / 2
         noise = jax.vmap(lambda key: jax.random.normal(key, examples.shape[1:]))(inputs.keys)
         moved = inputs.critic(examples + self.sigma * noise)  # [B]
         return (((moved - logits()) / self.sigma) ** 2).mean() / 2
@@ -74,16 +74,20 @@ class GradientPenalty(Regularizer):
         ratio = jax.vmap(jax.random.uniform)(inputs.keys)  # [B]
         ratio = ratio.reshape(-1, *(1 for _ in inputs.real.shape[1:]))
         between = inputs.real + ratio * (inputs.fake - inputs.real)
-        return ((norms(inputs.critic, between) - 1) ** 2).mean(), {}
+        return ((norms(gradients(inputs.critic, between)) - 1) ** 2).mean(), {}
 
 
-def squared_norms(critic: Critic, examples: jax.Array) -> jax.Array:
-    """Computes ||grad_x D(x)||^2 `[B]` for each example."""
-    gradient = jax.grad(lambda x: critic(x).sum())(examples)  # [B, *shape]
-    return jnp.sum(gradient**2, axis=range(1, gradient.ndim))
+def gradients(critic: Critic, examples: jax.Array) -> jax.Array:
+    """Computes grad_x D(x) `[B, *shape]` for each example."""
+    return jax.grad(lambda x: critic(x).sum())(examples)
 
 
-def norms(critic: Critic, examples: jax.Array) -> jax.Array:
-    """Computes ||grad_x D(x)||_2 `[B]`; its derivative is 0 where it is 0, as it has none there."""
-    squared = squared_norms(critic, examples)
+def squared_norms(vectors: jax.Array) -> jax.Array:
+    """Computes ||v||^2 `[B]` of `[B, ...]`."""
+    return jnp.sum(vectors**2, axis=range(1, vectors.ndim))
+
+
+def norms(vectors: jax.Array) -> jax.Array:
+    """Computes ||v||_2 `[B]` of `[B, ...]`; its derivative is 0 where it is 0, as it has none there."""
+    squared = squared_norms(vectors)
     return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
