@@ -23,9 +23,9 @@ class DRAGAN(Regularizer):
       every: Applied at every n-th update, times n.
       scale: Size of the neighbourhood, in standard deviations.
 
-    Kodali et al., "On Convergence and Stability of GANs", arXiv 1705.07215, section 2.3. The paper
-    has normal noise there; this is the noise of the authors' code (github.com/kodalinaveen3/DRAGAN),
-    and so are the defaults.
+    Kodali et al., "On Convergence and Stability of GANs", arXiv 1705.07215, equation 1. It has normal
+    noise in place of a * scale * s * u. This is the noise of the authors' code
+    (github.com/kodalinaveen3/DRAGAN), which takes its size from the data; so are the defaults.
     """
 
     weight: Weight = 10.0
