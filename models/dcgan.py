@@ -41,6 +41,10 @@ class DCGANGenerator(Generator):
 
     square_images = True
 
+    @property
+    def per_sample(self) -> bool:  # noqa: D102
+        return not self.batch_norm
+
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, Z]` to `[B, H, W, C]` in [-1, 1]."""

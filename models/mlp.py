@@ -34,6 +34,10 @@ class MLPGenerator(Generator):
     width: Annotated[int, AtLeast(1)] = 128
     depth: Annotated[int, Within(0, MOST_LAYERS)] = 3
 
+    @property
+    def per_sample(self) -> bool:  # noqa: D102
+        return True
+
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, Z]` to `[B, *shape]`."""

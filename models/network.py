@@ -68,6 +68,11 @@ class Network(nn.Module):
 class Generator(Network):
     """A map from latents to examples."""
 
+    @property
+    def per_sample(self) -> bool:
+        """Whether each example depends on its own latents alone, not on others of its batch."""
+        return False
+
     def __call__(self, latents: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
         """Maps latents `[B, Z]` and labels `[B]` to examples `[B, *shape]`, images in [-1, 1]."""
         raise NotImplementedError

@@ -68,6 +68,10 @@ class R3GANGenerator(_R3GAN, Generator):
     both networks of R3GAN.
     """
 
+    @property
+    def per_sample(self) -> bool:  # noqa: D102
+        return True
+
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, Z]` to `[B, H, W, C]`; nothing confines it to [-1, 1], as in the paper."""

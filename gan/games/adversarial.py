@@ -343,15 +343,14 @@ class AdversarialGame(Game):
             output, _ = _apply(self.discriminator, discriminator, examples, drawn.labels)
             return self._outputs(output, drawn)[0]
 
-        def generate(latents: jax.Array) -> jax.Array:
-            other = drawn.replace(latents=latents)  # type: ignore[attr-defined]
-            return self._generate(players.generator, other)[0]
+        def generate(latents: jax.Array, labels: jax.Array) -> jax.Array:
+            return _apply(self.generator, players.generator, latents, labels)[0]
 
         # A network without variables judges the same examples the same, whatever it has seen since.
         known = of_logits or not network_variables(discriminator.variables)
         inputs = PenaltyInputs(
             role, drawn.examples, fake, drawn.latents, drawn.labels, drawn.keys["penalty"], critic,
-            generate,
+            generate, drawn.step,
             real_logits=logits.real if logits is not None and known else None,
             fake_logits=logits.fake if logits is not None and of_logits else None,
         )  # fmt: skip

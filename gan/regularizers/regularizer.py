@@ -31,7 +31,9 @@ class PenaltyInputs:
       keys: A random key for each sample, `[B]`.
       critic: The discriminator in training mode, from examples `[B, *shape]` to logits `[B]`; where
         it is augmented, of the augmented examples.
-      generate: The generator in training mode, from latents `[B, Z]` to examples `[B, *shape]`.
+      generate: The generator in training mode, from latents `[N, Z]` and labels `[N]`, of all samples
+        or of some, to examples `[N, *shape]`.
+      step: Generator updates before this one, an int32 scalar.
       real_logits: `critic(real)` `[B]` where the loss has it; see `logits_of_real`.
       fake_logits: The loss's own logits `[B]` of the fake examples, for penalties that are `of_logits`.
     """
@@ -43,7 +45,8 @@ class PenaltyInputs:
     labels: jax.Array
     keys: jax.Array
     critic: Critic
-    generate: Callable[[jax.Array], jax.Array]
+    generate: Callable[[jax.Array, jax.Array], jax.Array]
+    step: jax.Array
     real_logits: jax.Array | None = None
     fake_logits: jax.Array | None = None
 
