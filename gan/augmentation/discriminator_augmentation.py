@@ -18,6 +18,15 @@ from gan.registry import Registry
 class DiscriminatorAugmentation(BoundedFields, abc.ABC):
     """A random, differentiable change of all images that the discriminator sees."""
 
+    @property
+    def reads_signs(self) -> bool:
+        """Whether `update` needs logits that are above 0 for what is taken for real.
+
+        Those of `wasserstein` and `relativistic` are not: only their differences mean something; and
+        those of `least_squares` are halfway at 1/2.
+        """
+        return False
+
     def init(self) -> Any:
         """Returns the state before the first step: a pytree of scalars; `{}` is none."""
         return {}
