@@ -362,7 +362,8 @@ class AdversarialGame(Game):
     ) -> jax.Array:
         """Generates examples `[B, *shape]` from latents `[B, Z]`, in evaluation mode."""
         variables = {"params": params, **network_variables(variables)}
-        return at_least_float32(self.generator.apply(variables, latents, labels, train=False))
+        examples: Any = self.generator.apply(variables, latents, labels, train=False)
+        return at_least_float32(examples)
 
 
 def _check_shape(role: Role, output: jax.Array, shape: tuple[int, ...]) -> None:
