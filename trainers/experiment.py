@@ -31,6 +31,7 @@ from gan.models.network import Network
 from gan.nonfinite import OnNonfinite
 from gan.optimizers import Rates, rates_of
 from gan.players import ROLES, Pair, PlayerState, pairwise
+from gan.precision import compute_dtype
 from gan.registry import OURS, REGISTRIES
 from gan.sharding import replicated
 from gan.specs import parse
@@ -46,6 +47,7 @@ from gan.trainers.experiment_checks import (
     check_state_fits,
     check_step,
     parts_of_others,
+    precision_warnings,
     trace_networks,
 )
 
@@ -156,6 +158,10 @@ class Experiment:
             self.mesh,
         )  # fmt: skip
 
+    def precision_warnings(self) -> list[str]:
+        """Returns a line for each thing of a run in bfloat16 that is not as one would expect."""
+        return precision_warnings(self)
+
     def describe(self) -> str:
         """Describes in a line how the players move."""
         config = self.config
@@ -214,7 +220,11 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
         raise UsageError(
             f"augmentation = {config.augmentation}: of images, and dataset is {config.dataset!r}"
         )
-    kind = {"shape": dataset.shape, "num_classes": dataset.num_classes}
+    kind = {
+        "shape": dataset.shape,
+        "num_classes": dataset.num_classes,
+        "dtype": compute_dtype(config.precision),
+    }
     generator: Network = part("generator", **kind)
     discriminator: Network = part("discriminator", **kind)
     if generator.conditional != discriminator.conditional:

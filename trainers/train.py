@@ -65,6 +65,8 @@ def train(
     experiment = build(config)
     for part in undeclared_parts(config):
         logging.warning("%s, is in no file of config.parts: %s", part, _UNDECLARED)
+    for warning in experiment.precision_warnings():
+        logging.warning("%s", warning)
     experiment = dataclasses.replace(experiment, callbacks=(*experiment.callbacks, *callbacks))
     with open_workdir(workdir, experiment.retention) as folder:
         examples = experiment.load_examples()
