@@ -8,7 +8,7 @@ import json
 import re
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from gan.annotations import matches, type_name
 from gan.argument_bounds import NUMBERS_END, AtLeast, Count, Within, bounds_of, check_fields
@@ -81,6 +81,8 @@ class TrainConfig:
       discriminator_optimizer: Spec of the discriminator's optimizer.
       dynamics: Spec of how the players move.
       averaging: Specs of averages of the generator; samples are drawn from the first.
+      precision: Type in which the networks' layers compute, `float32` or `bfloat16`; parameters, losses
+        and optimizers are float32 in both.
       mesh: Spec of the devices: `data` is all of them, `data(4)` the first four.
       on_nonfinite: Spec of what to do about a step with numbers that are not finite; the step itself
         is never made.
@@ -116,6 +118,7 @@ class TrainConfig:
     discriminator_optimizer: Annotated[str, _OPTIMIZER] = "optimistic_adam(2e-4, b1=0.5)"
     dynamics: Annotated[str, Setting("dynamics", OnResume.TRANSFER, in_state=True)] = "simultaneous"
     averaging: Annotated[Specs, Setting("averaging", in_state=True)] = ("ema(decay=0.999)",)
+    precision: Literal["float32", "bfloat16"] = "float32"
     mesh: Annotated[str, Setting("mesh", OnResume.ALLOW)] = "data"
     on_nonfinite: Annotated[str, Setting("policy", OnResume.ALLOW)] = "raise"
     keep_checkpoints: Annotated[Specs, Setting("rule of retention", OnResume.ALLOW)] = (
@@ -132,7 +135,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, hint in _TYPES.items():
             if not matches(value := getattr(self, name), hint):
-                raise UsageError(f"config: {name} must be {type_name(hint)}, given {brief(value)}")
+                choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+                meant = nearest(value, choices) if isinstance(value, str) else ""
+                raise UsageError(
+                    f"config: {name} must be {type_name(hint)}, given {brief(value)}{meant}"
+                )
         try:
             check_fields(self)
         except ValueError as error:

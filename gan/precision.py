@@ -16,10 +16,20 @@ is float32:
 bfloat16 has the range of float32, so losses need no scaling; float16 would.
 """
 
+import pathlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+SLOW_CPU = "this CPU has no instructions for bfloat16"
+"""What is said of a run in bfloat16 on a CPU."""
+
+_CPU_INFO = pathlib.Path("/proc/cpuinfo")
+_OF_CPUS = {"avx512_bf16", "amx_bf16", "bf16"}  # names of the instructions; the last is ARM's
+_PRODUCTS = ("dot_general", "conv_general_dilated")
 
 
 def compute_dtype(precision: str) -> Any:
@@ -31,3 +41,44 @@ def at_least_float32(x: jax.Array) -> jax.Array:
     """Returns an array in float32 where it is of a narrower floating type, and else as it is."""
     narrow = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize < 4
     return x.astype(jnp.float32) if narrow else x
+
+
+def product_types(function: Callable[..., Any], *args: Any) -> list[jnp.dtype]:
+    """Returns the type of the operands of each product and convolution that a function makes.
+
+    Nothing is computed. Where a convolution is lowered in one way on CPUs and in another on other devices,
+    both are there. Operands of two types count as the wider one.
+
+    Args:
+      function: A function of arrays.
+      *args: Its arguments, or their shapes and types.
+    """
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    return [
+        jnp.result_type(*(operand.aval.dtype for operand in equation.invars))
+        for equation in equations(jaxpr)
+        if equation.primitive.name in _PRODUCTS
+    ]
+
+
+def equations(jaxpr: Jaxpr) -> Iterator[Any]:
+    """Yields the equations of a jaxpr, and of all those within it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda x: isinstance(x, Jaxpr | ClosedJaxpr)
+        ):
+            if isinstance(inner, Jaxpr | ClosedJaxpr):
+                yield from equations(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner)
+
+
+def without_bfloat16(platform: str) -> bool:
+    """Returns whether a device is a CPU known to have no instructions for products in bfloat16.
+
+    Args:
+      platform: The device's, such as `cpu` or `gpu`.
+    """
+    if platform != "cpu" or not _CPU_INFO.is_file():
+        return False
+    words = _CPU_INFO.read_text(errors="replace").split()
+    return not _OF_CPUS & set(words)

@@ -76,7 +76,7 @@ def test_bfloat16_is_linens_to_its_rounding(ours):
     options = {"strides": (2, 2), "dtype": jnp.bfloat16}
     variables = theirs(5, (4, 4), **options).init(jax.random.key(1), x)
 
-    def result_and_gradient(layer):
+    def result_and_gradient(layer, options=options):
         def loss(variables):
             y = layer(5, (4, 4), **options).apply(variables, x)
             return jnp.sum(y.astype(jnp.float32) ** 2), y
@@ -85,6 +85,9 @@ def test_bfloat16_is_linens_to_its_rounding(ours):
 
     (gradient, y), (expected_gradient, expected) = map(result_and_gradient, (ours, theirs))
     assert y.dtype == expected.dtype == jnp.bfloat16
+    # Linen sums the gradient of a bias in bfloat16, and is off by a tenth here; ours is in float32.
+    (full, _) = result_and_gradient(theirs, {"strides": (2, 2)})
+    expected_gradient["params"]["bias"] = full["params"]["bias"]
     # bfloat16 keeps 8 bits: 2^-8 = 0.004, a little more after sums.
     for a, b in zip(
         jax.tree.leaves((gradient, y)), jax.tree.leaves((expected_gradient, expected)), strict=True

@@ -31,6 +31,7 @@ from gan.models.network import Network
 from gan.nonfinite import OnNonfinite
 from gan.optimizers import Rates, rates_of
 from gan.players import ROLES, Pair, PlayerState, pairwise
+from gan.precision import compute_dtype
 from gan.registry import OURS, REGISTRIES
 from gan.sharding import replicated
 from gan.specs import parse
@@ -223,7 +224,11 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
             f"{config.dataset!r}"
         )
     discriminator_augmentation = part("discriminator_augmentation")
-    kind = {"shape": dataset.shape, "num_classes": dataset.num_classes}
+    kind = {
+        "shape": dataset.shape,
+        "num_classes": dataset.num_classes,
+        "dtype": compute_dtype(config.precision),
+    }
     generator: Network = part("generator", **kind)
     discriminator: Network = part("discriminator", **kind, class_logits=loss.classes is not None)
     game = AdversarialGame(

@@ -1,6 +1,7 @@
 """Checks that the parts of a run fit together, before any work is done."""
 
 import math
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -19,6 +20,7 @@ from gan.memory import check_fits, device_memory, host_memory, tree_bytes
 from gan.metrics.metric import choose_metrics, score_names
 from gan.optimizers import check_links, trace_update
 from gan.players import ROLES, Pair, network_variables
+from gan.precision import SLOW_CPU, product_types, without_bfloat16
 from gan.recalibration import find_momenta
 from gan.registry import OURS, REGISTRIES
 from gan.regularizers import Regularizer
@@ -100,7 +102,7 @@ def check_game(config: TrainConfig, game: AdversarialGame, dataset: Dataset) -> 
 def find_warnings(experiment: Experiment) -> list[str]:
     """Returns a line for each thing that a config says, and that may not do what one expects of it."""
     config, game = experiment.config, experiment.game
-    lines = []
+    lines = precision_warnings(experiment)
     if config.microbatches > 1:
         networks = trace_networks(experiment)
         over_batch = [
@@ -204,6 +206,32 @@ def trace_networks(experiment: Experiment) -> Pair[Any]:
         raise UsageError(
             f"the networks cannot be initialised: {parts.reason(error) or describe(error)}"
         ) from error
+
+
+def precision_warnings(experiment: Experiment) -> list[str]:
+    """Returns a line for each network that computes in float32 nevertheless, and for a slow device."""
+    config, game, shape = experiment.config, experiment.game, experiment.dataset.shape
+    if config.precision == "float32":
+        return []
+    inputs = {
+        "generator": jnp.zeros([1, config.latent_dim]),
+        "discriminator": jnp.zeros([1, *shape]),
+    }
+    labels, lines = jnp.zeros([1], jnp.int32), []
+    networks = trace_networks(experiment)
+    for role in ROLES:
+        network, (params, variables) = getattr(game, role), networks.of(role)
+        variables = network_variables(variables)
+        apply = partial(network.apply, train=True, mutable=list(variables))
+        types = product_types(apply, {"params": params, **variables}, inputs[role], labels)
+        if types and jnp.bfloat16 not in types:
+            lines.append(
+                f"{role} = {getattr(config, role)!r} computes in float32, whatever precision = "
+                f"{config.precision!r}: none of its layers has dtype=self.dtype"
+            )
+    if without_bfloat16(experiment.mesh.local_devices[0].platform):
+        lines.append(f"precision = {config.precision!r}: {SLOW_CPU}")
+    return lines
 
 
 def check_optimizers(experiment: Experiment, networks: Pair[Any]) -> None:

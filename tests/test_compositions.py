@@ -1,0 +1,77 @@
+"""Losses, regularizers and augmentations with every dynamics and network: they compose."""
+
+import jax
+import numpy as np
+import pytest
+
+from gan.augmentation import DISCRIMINATOR_AUGMENTATIONS
+from gan.config import TrainConfig
+from gan.dynamics import DYNAMICS
+from gan.losses import LOSSES
+from gan.models import DISCRIMINATORS, GENERATORS
+from gan.regularizers import REGULARIZERS
+from gan.trainers.experiment import build
+from gan.trainers.train_step import make_train_step, scalars
+
+ONCE = "piecewise_constant_schedule(1.0, {1: 0.0})"  # 1 at the first step, then 0
+WEIGHTED = tuple(f"{name}(weight=0.1, every=1)" for name in REGULARIZERS if name not in ("r1", "bcr"))
+NETWORKS = sorted({*GENERATORS} & {*DISCRIMINATORS})
+
+
+def steps(count, **changes):
+    """Makes single steps; returns the last state and the metrics of each."""
+    parts = {
+        "generator": "mlp(4, 1)", "discriminator": "mlp(4, 1)", "batch_size": 8, "latent_dim": 4,
+        "mesh": "data(1)", "averaging": (),
+    }  # fmt: skip
+    experiment = build(TrainConfig(**(parts | changes)))
+    data = experiment.make_loader(experiment.load_examples()).at(0, 0).data
+    state, train_step, logged = experiment.init_on_mesh(), make_train_step(experiment), []
+    for _ in range(count):
+        state, metrics, not_finite = train_step(state, data, 1)
+        assert not any(map(bool, not_finite.causes.values())), not_finite.causes
+        logged.append(scalars(metrics))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.players))
+    return state, logged
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+def test_all_regularizers_with_every_dynamics_and_weights_by_the_runs_step(dynamics):
+    _, logged = steps(
+        3,
+        dynamics=dynamics,
+        loss="top_k(label_noise(relativistic, 0.2), 0.5)",
+        regularizers=(*WEIGHTED, "bcr", f"r1(weight={ONCE})"),
+        discriminator_augmentation="diffaugment",
+    )
+    assert logged[0]["penalty/r1"] > 0
+    assert [values["penalty/r1"] for values in logged[1:]] == [0, 0]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_all_regularizers_with_every_network_and_precision(network, precision):
+    sizes = {"resnet": "4", "r3gan": "8, cardinality=2"}.get(network, "4")
+    generator = "dcgan(4, batch_norm=False)" if network == "dcgan" else f"{network}({sizes})"
+    regularizers = WEIGHTED if network != "resnet" else ("r1", "zcr", "lecam(start_step=0)")
+    steps(
+        1,
+        generator=generator.replace(")", ", conditional=True)"),
+        discriminator=f"{network}({sizes})",
+        loss="acgan(hinge)",
+        regularizers=regularizers,
+        precision=precision,
+    )
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_with_every_dynamics(loss, dynamics):
+    conditional = ", conditional=True" if LOSSES.build(loss).classes is not None else ""
+    steps(1, generator=f"mlp(4, 0{conditional})", discriminator="mlp(4, 0)", loss=loss, dynamics=dynamics)
+
+
+@pytest.mark.parametrize("augmentation", DISCRIMINATOR_AUGMENTATIONS)
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+def test_every_augmentation_with_every_dynamics(augmentation, dynamics):
+    steps(1, discriminator_augmentation=augmentation, dynamics=dynamics, regularizers=("r1(every=2)",))

@@ -1,0 +1,283 @@
+"""Mixed precision: what is in bfloat16, what stays in float32, and how far apart the two are.
+
+The numbers: bfloat16 has 8 significant bits, so that one rounding changes a number by at most
+2^-8 = 0.4% of itself. A layer rounds its inputs, its kernel and its output, once forward and once
+backward. Independent errors of n roundings add up to sqrt(n) of one; the deepest network here has
+about 20 layers one after the other, 120 roundings, hence 11 of 0.4%: 4.3%. Normalisations and the
+kinks of ReLUs amplify it; twice that is the bound of a gradient's relative error, and half its
+square that of 1 - cosine.
+"""
+
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import gan
+from gan import precision
+from gan.config import SETTINGS, OnResume, TrainConfig, from_mapping
+from gan.data import Batch
+from gan.dynamics import DYNAMICS
+from gan.errors import UsageError
+from gan.games import AdversarialGame
+from gan.losses import LOSSES
+from gan.models import DISCRIMINATORS, GENERATORS
+from gan.models.network import Generator
+from gan.players import ROLES, PlayerState
+from gan.registry import OURS
+from gan.regularizers import REGULARIZERS
+from gan.trainers.experiment import build
+
+SHAPE, LATENTS = (8, 8, 1), jnp.zeros([3, 6])
+LABELS = jnp.array([1, 2, 3], jnp.int32)
+SIZES = {"r3gan": "width=8, cardinality=2"}
+BOUND = 2 * math.sqrt(120) * 2**-8  # 0.086
+
+
+def specs(registry):
+    """Every network of ours, conditional and not, and each of its normalisations."""
+    for name in registry:
+        if registry.origin(name) != OURS:
+            continue
+        for conditional in (False, True):
+            options = f"{SIZES.get(name, 'width=8')}, conditional={conditional}"
+            parameters = registry.parameters(name)
+            norms = ["spectral", "batch", "none"] if name == "dcgan" else ["spectral", "none"]
+            for norm in norms if "norm" in parameters else [None]:
+                yield f"{name}({options}" + (f", norm={norm!r})" if norm else ")")
+
+
+EVERY = [(registry, spec) for registry in (GENERATORS, DISCRIMINATORS) for spec in specs(registry)]
+
+
+def make(registry, spec, dtype):
+    """Returns a network, its input, and its variables as shapes."""
+    module = registry.build(spec, shape=SHAPE, num_classes=10, dtype=dtype)
+    x = LATENTS if registry is GENERATORS else jnp.zeros([3, *SHAPE])
+
+    def init():
+        return module.init(jax.random.key(0), x, LABELS, train=True)
+
+    return module, x, init
+
+
+def traced(registry, spec, dtype):
+    """Traces a pass forward and backward, to the gradients of parameters and inputs."""
+    module, x, init = make(registry, spec, dtype)
+
+    def both(variables, x):
+        rest = {name: value for name, value in variables.items() if name != "params"}
+
+        def loss(params, x):
+            y, new = module.apply(
+                {"params": params, **rest}, x, LABELS, train=True, mutable=list(rest)
+            )
+            return jnp.sum(jnp.sin(y)), (y, new)
+
+        return jax.grad(loss, (0, 1), has_aux=True)(variables["params"], x)
+
+    return jax.jit(both).trace(jax.eval_shape(init), x)
+
+
+def lowered(program):
+    return program.lower(lowering_platforms=("cuda",)).as_text()
+
+
+@pytest.mark.parametrize(("registry", "spec"), EVERY)
+def test_every_network_computes_in_bfloat16_and_keeps_its_sums_in_float32(registry, spec):
+    """All products, forward and backward, except a discriminator's last layer and spectral norms."""
+    program = traced(registry, spec, jnp.bfloat16)
+    products = [
+        equation
+        for equation in precision.equations(program.jaxpr.jaxpr)
+        if equation.primitive.name in ("dot_general", "conv_general_dilated")
+        and "_spectral_normalize" not in str(equation.source_info.name_stack)
+    ]
+    full = [e for e in products if any(x.aval.dtype != jnp.bfloat16 for x in e.invars)]
+    # Of the last layer there are three: the logits, and the gradients of its kernel and its input.
+    assert len(full) == (0 if registry is GENERATORS else 3)
+    assert all(x.aval.dtype == jnp.float32 for e in full for x in e.invars)
+    assert len(products) > len(full)
+    # Sums over more than a few pixels are in float32 too, those of biases' gradients among them.
+    for equation in precision.equations(program.jaxpr.jaxpr):
+        if equation.primitive.name == "reduce_sum":
+            operand, result = equation.invars[0].aval, equation.outvars[0].aval
+            assert operand.dtype == jnp.float32 or operand.size <= 4 * result.size, equation
+    for leaf in jax.tree.leaves(program.out_info):  # gradients, logits or images, statistics
+        assert leaf.dtype == jnp.float32
+    text = lowered(program)
+    assert "f64" not in text
+    assert "bf16" in text
+
+
+@pytest.mark.parametrize(("registry", "spec"), EVERY)
+def test_float32_is_the_default_bit_for_bit(registry, spec):
+    texts = [lowered(traced(registry, spec, dtype)) for dtype in (None, jnp.float32)]
+    assert texts[0] == texts[1]
+    assert "bf16" not in texts[0]
+
+
+def networks_of(spec, dtype):
+    kind = {"shape": SHAPE, "num_classes": 10, "dtype": dtype}
+    return GENERATORS.build(spec, **kind), DISCRIMINATORS.build(spec, **kind)
+
+
+def game_of(spec, dtype, regularizers=("r1(weight=1.0)",)):
+    penalties = tuple(map(REGULARIZERS.build, regularizers))
+    return AdversarialGame(
+        *networks_of(spec, dtype), LOSSES.build("non_saturating"), 6, SHAPE, penalties
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in GENERATORS if GENERATORS.origin(name) == OURS])
+def test_a_step_is_that_of_float32_to_the_roundings(name):
+    """Both players' losses and gradients, R1's second derivatives among them."""
+    spec = f"{name}({SIZES.get(name, 'width=8')}, conditional=True)"
+    rng = np.random.default_rng(0)
+    examples = jnp.asarray(rng.uniform(-1, 1, [8, *SHAPE]), jnp.float32)
+    labels = jnp.asarray(rng.integers(0, 10, 8), jnp.int32)
+    batch = Batch(examples=examples, labels=labels, update=jnp.zeros([], jnp.int32))
+    results = []
+    for dtype in (None, jnp.bfloat16):
+        game = game_of(spec, dtype)
+
+        def field(key, game=game):
+            players = jax.tree.map(
+                lambda network: PlayerState(*network, ()),
+                game.init(key), is_leaf=lambda x: isinstance(x, tuple),
+            )  # fmt: skip
+            return players, game.vector_field(players, batch, jax.random.key(1))
+
+        results.append(jax.jit(field)(jax.random.key(0)))
+    (players, full), (others, half) = results
+    for a, b in zip(jax.tree.leaves(players), jax.tree.leaves(others), strict=True):
+        assert a.dtype == b.dtype == jnp.float32
+        np.testing.assert_array_equal(a, b)
+    for role in ROLES:
+        exact, rounded = (flat(field.of(role).value) for field in (full, half))
+        error = np.linalg.norm(rounded - exact) / np.linalg.norm(exact)
+        cosine = rounded @ exact / np.linalg.norm(rounded) / np.linalg.norm(exact)
+        print(name, role, "error", error, "1 - cosine", 1 - cosine)
+        assert 1e-5 < error < BOUND
+        assert 1 - cosine < BOUND**2 / 2
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]).astype(np.float64)
+
+
+TINY = {
+    "dataset": "gaussians", "generator": "mlp(8, 1)", "discriminator": "mlp(8, 1)", "batch_size": 8,
+    "latent_dim": 4, "precision": "bfloat16", "mesh": "data(1)",
+}  # fmt: skip
+
+
+def types_of(tree):
+    return jax.tree.map(lambda leaf: leaf.dtype, tree)
+
+
+@pytest.mark.parametrize("dynamics", [name for name in DYNAMICS if DYNAMICS.origin(name) == OURS])
+def test_a_step_of_every_dynamics_keeps_its_state_in_float32(dynamics):
+    experiment = build(from_mapping(TINY | {"dynamics": dynamics}))
+    points = jax.random.normal(jax.random.key(1), [8, 2])
+    batch = Batch(examples=points, labels=jnp.zeros(8, jnp.int32), update=jnp.zeros([], jnp.int32))
+
+    def step(state):
+        return experiment.dynamics.step(
+            experiment.game, experiment.optimizers, state.players, state.dynamics_state,
+            [batch] * experiment.dynamics.num_batches, jax.random.key(2),
+        )  # fmt: skip
+
+    state = experiment.init()
+    program = jax.jit(step).trace(state)
+    assert any("bf16" in str(e.outvars[0].aval.str_short()) for e in _all(program))
+    output = program.lower().compile()(state)
+    before = state.players, state.dynamics_state
+    after = output.players, output.dynamics_state
+    assert types_of(before) == types_of(after)
+    assert jnp.bfloat16 not in jax.tree.leaves(types_of((state, output.metrics)))
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((after, output.metrics)))
+
+
+def _all(program):
+    return [e for e in precision.equations(program.jaxpr.jaxpr) if e.outvars]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("float16", "must be 'float32' or 'bfloat16', given 'float16'; did you mean 'bfloat16'?"),
+        ("bf16", "given 'bf16'; did you mean 'bfloat16'?"),
+        ("double", "must be 'float32' or 'bfloat16', given 'double'"),
+        (16, "must be 'float32' or 'bfloat16', given 16"),
+    ],
+)
+def test_other_precisions_are_refused(value, words):
+    with pytest.raises(UsageError, match=re.escape(words)):
+        from_mapping({"precision": value})
+
+
+class Deaf(Generator):
+    """Ignores its `dtype`."""
+
+    @nn.compact
+    def __call__(self, latents, labels, *, train):
+        return nn.Dense(2)(latents)
+
+
+def test_a_network_that_ignores_the_precision_is_named(monkeypatch):
+    monkeypatch.setattr(precision, "_CPU_INFO", precision.pathlib.Path("no such file"))
+    monkeypatch.setitem(GENERATORS._makers, "deaf", Deaf)
+    (line,) = build(from_mapping(TINY | {"generator": "deaf"})).precision_warnings()
+    assert line.startswith("generator = 'deaf' computes in float32, whatever precision =")
+    assert build(from_mapping(TINY)).precision_warnings() == []
+    full = TINY | {"generator": "deaf", "precision": "float32"}
+    assert build(from_mapping(full)).precision_warnings() == []
+
+
+@pytest.mark.parametrize(
+    ("platform", "flags", "lacks"),
+    [
+        ("cpu", "flags\t\t: fpu avx2 avx512f\n", True),
+        ("cpu", "flags\t\t: fpu avx2 avx512f avx512_bf16\n", False),
+        ("cpu", "flags\t\t: amx_bf16\n", False),
+        ("cpu", "Features\t: fp asimd i8mm bf16\n", False),
+        ("gpu", "flags\t\t: fpu avx2\n", False),
+        ("cpu", None, False),
+    ],
+)
+def test_a_cpu_without_bfloat16_is_known_by_its_flags(
+    tmp_path, monkeypatch, platform, flags, lacks
+):
+    info = tmp_path / "cpuinfo"
+    if flags is not None:
+        info.write_text(flags)
+    monkeypatch.setattr(precision, "_CPU_INFO", info)
+    assert precision.without_bfloat16(platform) is lacks
+    if lacks:
+        assert build(from_mapping(TINY)).precision_warnings() == [
+            f"precision = 'bfloat16': {precision.SLOW_CPU}"
+        ]
+
+
+def test_a_saved_run_remembers_its_precision(tmp_path):
+    """It is sampled in it, and goes on in no other; another run may start from its state."""
+    assert from_mapping({}).precision == TrainConfig().precision == "float32"  # of older runs
+    assert SETTINGS["precision"].on_resume is OnResume.REFUSE
+    config = TINY | {"num_steps": 1, "sample_every_steps": 0}
+    gan.train(config, tmp_path / "run")
+    run = gan.load(tmp_path / "run")
+    assert run.experiment.game.generator.dtype == jnp.bfloat16
+    assert run.sample(2).dtype == np.float32
+    with pytest.raises(UsageError, match="precision was 'bfloat16' and is now 'float32'"):
+        gan.train(config | {"precision": "float32", "num_steps": 2}, tmp_path / "run")
+    other = gan.train(
+        config | {"precision": "float32", "num_steps": 2},
+        tmp_path / "other",
+        init_from=str(tmp_path / "run"),
+    )
+    assert (other.step, other.experiment.game.generator.dtype) == (2, None)
