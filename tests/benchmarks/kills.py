@@ -53,7 +53,7 @@ _OF_LIBRARIES = (
     "home/.keras",
     "home/.cache",
 )  # their own caches
-_NOT_OURS = (".git", ".pytest_cache", ".ruff_cache", ".mypy_cache", "build")
+_NOT_OURS = ("__pycache__", ".git", ".pytest_cache", ".ruff_cache", ".mypy_cache", "build")
 
 
 @dataclass
