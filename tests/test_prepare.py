@@ -12,7 +12,7 @@ import pytest
 from gan.data import DATASETS
 from gan.data.prepare import prepare
 from gan.data.published_files import check_cifar, check_idx
-from gan.errors import UsageError
+from gan.errors import RunError, UsageError
 
 RAW = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
 FILES = [
@@ -189,3 +189,44 @@ def test_without_a_network_it_says_at_once_what_to_put_where(tmp_path, monkeypat
     with pytest.raises(UsageError, match=words):
         prepare("kmnist", str(tmp_path / "data"))
     assert not (tmp_path / "data").exists()
+
+
+@pytest.fixture(scope="module")
+def bangla(tmp_path_factory, tensorflow):
+    """A small dataset of TFDS, prepared where a killed preparation has left what it had."""
+    raw, data_dir = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("data")
+    for name, count in (("training", 20), ("testing", 10)):
+        images = np.arange(count * 32 * 32 * 3).reshape(count, 32, 32, 3).astype(np.uint8)
+        np.savez(raw / f"{name}-images.npz", images=images, labels=np.arange(count) % 10)
+    (data_dir / "downloads.unfinished.abc" / "prepared").mkdir(parents=True)
+    (data_dir / "downloads.of_the_user").mkdir()
+    folder = prepare("cmaterdb/bangla", str(data_dir), str(raw))
+    assert folder == data_dir / "cmaterdb" / "bangla" / "1.0.0"
+    return data_dir
+
+
+def test_what_a_killed_preparation_has_left_is_removed(bangla):
+    assert {path.name for path in bangla.iterdir()} == {"cmaterdb", "downloads.of_the_user"}
+    assert {path.name for path in (bangla / "cmaterdb").iterdir()} == {"bangla", ".config"}
+    assert [path.name for path in (bangla / "cmaterdb" / "bangla").iterdir()] == ["1.0.0"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damage", "words"),
+    [
+        ("dataset_info.json", lambda path: path.write_text("{"), "cannot be read .*: remove it, and prepare"),
+        ("dataset_info.json", lambda path: path.unlink(), "holds no dataset that TFDS can read: remove it"),
+        ("features.json", lambda path: path.write_text("{"), "features.json is damaged"),
+        ("*train.array_record*", lambda path: path.write_bytes(path.read_bytes()[:-500]), "cannot be read"),
+        ("*train.array_record*", lambda path: path.unlink(), "cannot be read"),
+    ],
+)  # fmt: skip
+def test_prepared_files_that_are_damaged(bangla, tmp_path, pattern, damage, words):
+    data_dir = tmp_path / "data"
+    shutil.copytree(bangla, data_dir)
+    (path,) = data_dir.glob(f"cmaterdb/bangla/1.0.0/{pattern}")
+    damage(path)
+    with pytest.raises((UsageError, RunError), match=words) as error:
+        prepare("cmaterdb/bangla", str(data_dir), str(tmp_path))
+        DATASETS.build("cmaterdb/bangla", data_dir=str(data_dir)).load()
+    assert "\n" not in str(error.value)

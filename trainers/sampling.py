@@ -6,6 +6,7 @@ import pathlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -374,7 +375,8 @@ def write_samples(
         arrays |= {"labels": labels, "class_names": np.array(experiment.dataset.names)}
     with replacing(output) as beside, beside.open("wb") as file:
         if output.suffix == ".npy":
-            np.save(file, examples)
+            # Not to `file` itself: NumPy would say how many bytes were written, and not why.
+            np.save(SimpleNamespace(write=file.write), examples)  # type: ignore[call-overload]
         else:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 

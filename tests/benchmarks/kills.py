@@ -7,7 +7,7 @@ some kills of one command, some with damage after them, and then the command to 
 that of a command to which nothing happened, or there must be one line that says why not. Nothing else may
 change. The file is written after each episode; the same command goes on with it.
 
-Most starts fork a process that has imported everything (see `tests.benchmarks.forked`); one in 15 is a real
+Most starts fork a process that has imported everything (see `tests.benchmarks.forked`); one in 20 is a real
 one. What went wrong is kept in the folder `--keep`.
 """
 
@@ -40,7 +40,7 @@ from tests.benchmarks.kill_scenarios import (
 )
 
 _ROOT = SCRIPTS.parent
-_REAL = 1 / 15  # of the starts
+_REAL = 1 / 20  # of the starts
 _DAMAGED = 0.2  # of the kills
 _LONGEST = 300.0  # seconds of a command to its end
 _TRUSTED = (
@@ -53,7 +53,7 @@ _OF_LIBRARIES = (
     "home/.keras",
     "home/.cache",
 )  # their own caches
-_NOT_OURS = (".git", ".pytest_cache", ".ruff_cache", ".mypy_cache", "build")
+_NOT_OURS = ("__pycache__", ".git", ".pytest_cache", ".ruff_cache", ".mypy_cache", "build")
 
 
 @dataclass

@@ -1,8 +1,11 @@
 """The commands in odd surroundings: they do their work, or say in a line what to do."""
 
 import os
+import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -91,6 +94,75 @@ def test_what_cannot_work_is_said_in_a_line(root, tmp_path, small, shell, variab
     done = run(root, tmp_path, "train.py", *args, shell=shell, code=2, **variables)
     assert words in done.stderr.splitlines()[-1]
     assert {path.name for path in tmp_path.iterdir()} == {small.name}
+
+
+FULL = """mount --bind "$0" /mnt && mount -t tmpfs -o size=4k tmpfs /tmp && { yes > /tmp/full; true; } 2>&- &&
+mount -t tmpfs -o size=4k tmpfs /var/tmp && { yes > /var/tmp/full; true; } 2>&- &&
+mount -t tmpfs -o ro tmpfs /dev/shm && cd /mnt && "$@"
+"""
+LOOK = ("prepare_data.py", "--dataset=digits", "--preview=look.png")
+SAMPLE = ("sample.py", "--workdir=run", "--num_images=999", "--output=samples.npy")
+SEPARATE = ("sample.py", "--workdir=run", "--output=out/x", "--separate")
+TRAIN = ("train.py", "--config=small.py", "--workdir=new")
+EVALUATE = (
+    "evaluate.py",
+    "--workdir=run",
+    "--features=pixels",
+    "--num_images=128",
+    "--metrics=fid",
+)
+
+
+@pytest.fixture(scope="module")
+def finished():
+    """A function that puts a finished run, trained once, and its config into a folder."""
+    with tempfile.TemporaryDirectory() as name:
+        first = pathlib.Path(name)
+
+        def put(folder):
+            (folder / "small.py").write_text(CONFIG, encoding="utf-8")
+            if not (first / "run").exists():
+                gan.train(folder / "small.py", first / "run")
+            shutil.copytree(first / "run", folder / "run")
+
+        yield put
+
+
+@pytest.mark.parametrize(
+    "command", [LOOK, *(pytest.param(one, marks=pytest.mark.slow) for one in (SEPARATE, TRAIN, EVALUATE))]
+)  # fmt: skip
+def test_temporary_files_cannot_be_written(root, tmp_path, finished, command):
+    """A full `/tmp`, and a `/dev/shm` that cannot be written."""
+    wrap = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", FULL, str(tmp_path)]
+    if subprocess.run([*wrap, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    probe = [*wrap, "sh", "-c", "echo x > /tmp/x || echo x > /dev/shm/x"]
+    assert subprocess.run(probe, capture_output=True, check=False).returncode  # as it should be
+    if command != LOOK:
+        finished(tmp_path)
+    script = [sys.executable, str(root / "scripts" / command[0]), *command[1:]]
+    done = subprocess.run(
+        [*wrap, *script], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (LOOK, 2),
+        *(pytest.param(one, code, marks=pytest.mark.slow) for one, code in ((SAMPLE, 1), (TRAIN, 1), (EVALUATE, 0))),
+    ],
+)  # fmt: skip
+def test_files_may_not_be_large(root, tmp_path, finished, command, code):
+    """`ulimit -f`: what is written is whole or not at all, and what would be cached is not."""
+    if command != LOOK:
+        finished(tmp_path)
+    shell, cache = 'ulimit -f 8; "$@"', str(tmp_path / "cache")
+    done = run(root, tmp_path, *command, shell=shell, code=code, GAN_CACHE_DIR=cache)
+    assert "File too large" in done.stderr.splitlines()[-1] if code else "fid" in done.stdout
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".png", ".npy", ".tmp")]
 
 
 @pytest.mark.parametrize(
