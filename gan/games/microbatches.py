@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from gan.games.draw import Draw
-from gan.players import Pair, Params, PlayerState, Role, Variables
+from gan.players import (
+    Pair,
+    Params,
+    PlayerState,
+    Role,
+    Variables,
+    training_state,
+    with_training_state,
+)
 from gan.sharding import split_batch
 
 
@@ -17,7 +25,7 @@ class Evaluation(NamedTuple):
     Attributes:
       value: The gradient, shaped like the player's parameters.
       loss: The loss, a scalar.
-      variables: The player's variables after it; the next microbatch starts from them.
+      variables: The network's variables after it; the next microbatch starts from them.
       metrics: Scalars to log, by name, each a mean over the samples.
       means: Means over the samples from which the player's training state is updated.
     """
@@ -51,8 +59,9 @@ def over_microbatches(
         found = evaluate(players, part)
         summed = jax.tree.map(jnp.add, summed, _without_variables(found))
         for role, evaluation in found.items():
-            moved = players.of(role).replace(variables=evaluation.variables)
-            players = players.put(role, moved)
+            player = players.of(role)
+            variables = with_training_state(evaluation.variables, training_state(player.variables))
+            players = players.put(role, player.replace(variables=variables))
         return (players, summed), None
 
     (players, summed), _ = jax.lax.scan(add, (players, summed), parts)
