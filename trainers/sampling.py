@@ -376,7 +376,7 @@ def write_samples(
     with replacing(output) as beside, beside.open("wb") as file:
         if output.suffix == ".npy":
             # Not to `file` itself: NumPy would say how many bytes were written, and not why.
-            np.save(SimpleNamespace(write=file.write), examples)  # type: ignore[call-overload]
+            np.save(SimpleNamespace(write=file.write), examples)
         else:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
