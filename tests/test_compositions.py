@@ -1,4 +1,7 @@
-"""Losses, regularizers and augmentations with every dynamics and network: they compose."""
+"""Losses, regularizers and augmentations with every dynamics and network: they compose.
+
+The losses that are formulas alone go with all in tests/test_games.py and tests/test_train_step.py.
+"""
 
 import jax
 import numpy as np
@@ -14,7 +17,13 @@ from gan.trainers.experiment import build
 from gan.trainers.train_step import make_train_step, scalars
 
 ONCE = "piecewise_constant_schedule(1.0, {1: 0.0})"  # 1 at the first step, then 0
-WEIGHTED = tuple(f"{name}(weight=0.1, every=1)" for name in REGULARIZERS if name not in ("r1", "bcr"))
+WEIGHTED = tuple(
+    f"{name}(weight=0.1, every=1)" for name in REGULARIZERS if name not in ("r1", "bcr")
+)
+FEW = ("simultaneous", "alternating")  # the others compile long
+EVERY_DYNAMICS = [
+    pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in DYNAMICS
+]
 NETWORKS = sorted({*GENERATORS} & {*DISCRIMINATORS})
 
 
@@ -35,7 +44,7 @@ def steps(count, **changes):
     return state, logged
 
 
-@pytest.mark.parametrize("dynamics", DYNAMICS)
+@pytest.mark.parametrize("dynamics", EVERY_DYNAMICS)
 def test_all_regularizers_with_every_dynamics_and_weights_by_the_runs_step(dynamics):
     _, logged = steps(
         3,
@@ -48,6 +57,7 @@ def test_all_regularizers_with_every_dynamics_and_weights_by_the_runs_step(dynam
     assert [values["penalty/r1"] for values in logged[1:]] == [0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_all_regularizers_with_every_network_and_precision(network, precision):
@@ -64,14 +74,23 @@ def test_all_regularizers_with_every_network_and_precision(network, precision):
     )
 
 
-@pytest.mark.parametrize("dynamics", DYNAMICS)
-@pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss_with_every_dynamics(loss, dynamics):
+@pytest.mark.parametrize("dynamics", EVERY_DYNAMICS)
+@pytest.mark.parametrize("loss", ["acgan", "label_noise", "top_k"])
+def test_the_losses_that_are_more_than_formulas_with_every_dynamics(loss, dynamics):
     conditional = ", conditional=True" if LOSSES.build(loss).classes is not None else ""
-    steps(1, generator=f"mlp(4, 0{conditional})", discriminator="mlp(4, 0)", loss=loss, dynamics=dynamics)
+    steps(
+        1,
+        generator=f"mlp(4, 0{conditional})",
+        discriminator="mlp(4, 0)",
+        loss=loss,
+        dynamics=dynamics,
+    )
 
 
 @pytest.mark.parametrize("augmentation", DISCRIMINATOR_AUGMENTATIONS)
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamics", DYNAMICS)
 def test_every_augmentation_with_every_dynamics(augmentation, dynamics):
-    steps(1, discriminator_augmentation=augmentation, dynamics=dynamics, regularizers=("r1(every=2)",))
+    steps(
+        1, discriminator_augmentation=augmentation, dynamics=dynamics, regularizers=("r1(every=2)",)
+    )

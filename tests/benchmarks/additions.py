@@ -46,7 +46,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--width", type=int, default=32, help="channels of the DCGAN (32)")
-    parser.add_argument("--only", nargs="+", choices=list(ROWS), help="these rows, beside the plain one")
+    parser.add_argument(
+        "--only", nargs="+", choices=list(ROWS), help="these rows, beside the plain one"
+    )
     flags = parser.parse_args()
     names = [name for name in ROWS if not flags.only or name in ("plain", *flags.only)]
     sides = {name: timed_step(ROWS[name], flags.width) for name in names}

@@ -135,7 +135,8 @@ def _evaluated(cwd: Path, text: str) -> Result:
     return {
         f"evaluations.jsonl {line['subject']['step']}": line["scores"]
         for line in _json_lines(cwd / "run" / "evaluations.jsonl")
-        if line.get("protocol", {}).get("num_fake") == 1_000  # training writes some of another number
+        if line.get("protocol", {}).get("num_fake")
+        == 1_000  # training writes some of another number
     }
 
 
