@@ -5,7 +5,11 @@ import pytest
 
 from gan.augmentation import DISCRIMINATOR_AUGMENTATIONS
 
-SPECS = {"none": "none", "diffaugment": "diffaugment"}  # one for each, that changes every image
+SPECS = {
+    "none": "none",
+    "diffaugment": "diffaugment",
+    "ada": "ada(p=1, filter=1, noise=1, cutout=1)",
+}  # one for each, that changes every image
 
 
 @pytest.fixture(params=list(DISCRIMINATOR_AUGMENTATIONS))
