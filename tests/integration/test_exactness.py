@@ -28,7 +28,7 @@ CONFIG = TrainConfig(
         "uniform",
         "ema(linear_schedule(0.5, 0.9, 9))",
         "ema_images(cosine_schedule(0.0, 64.0, 4))",
-    ),  # fmt: skip
+    ),
     batch_size=8,
     latent_dim=4,
 )
