@@ -99,6 +99,27 @@ def test_a_best_that_is_never_saved_is_refused():
         ({"generator": "mlp(conditional=True)"}, ["conditional must be the same"]),
         ({"averaging": ("ema(0.9)", "ema(decay=0.9)")}, ["the same average is there twice"]),
         ({"eval_features": "clasifier"}, ["did you mean 'classifier'"]),
+        ({"batch_size": 24, "microbatches": 2}, ["microbatches = 2", "16 or 32 would"]),
+        ({"generator_batch_size": 20}, ["generator_batch_size = 20", "16 or 24 would"]),
+        ({"loss": "acgan"}, ["is about classes", "it takes conditional=True"]),
+        ({"loss": "acgan(hing)"}, ["did you mean 'hinge'?"]),
+        ({"loss": "top_k(fraction=0)"}, ["fraction must be in (0, 1], given 0"]),
+        (
+            {"generator": "dcgan(4)", "regularizers": ("path_length",)},
+            ["regularizers = 'path_length'", "without batch normalisation"],
+        ),
+        (
+            {"dataset": "gaussians", "discriminator_augmentation": "diffaugment"},
+            ["discriminator_augmentation = 'diffaugment'", "of images"],
+        ),
+        ({"discriminator_augmentation": "ada(p=1.5)"}, ["p must be in [0, 1], given 1.5"]),
+        ({"discriminator_augmentation": "flip"}, ["'flip'", "is a data augmentation"]),
+        (
+            {"generator_optimizer": "by_path(adam(1e-3), ('Dens_0', adam(1e-4)))"},
+            ["Dens_0", "did you mean 'Dense_0'"],
+        ),
+        ({"precision": "float16"}, ["precision", "float32", "bfloat16"]),
+        ({"keep_checkpoints": ("best('penalty/r1')",)}, ["no metric 'penalty/r1' is logged"]),
     ],
 )
 def test_misuse_names_the_key(changes, words):
@@ -107,6 +128,22 @@ def test_misuse_names_the_key(changes, words):
     for word in words:
         assert word in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"microbatches": 2}, []),
+        ({"microbatches": 2, "generator": "dcgan(4)"}, ["is not the same", "generator = 'dcgan(4)'"]),
+        ({"microbatches": 2, "loss": "top_k"}, ["is not the same", "loss = 'top_k'"]),
+        ({"microbatches": 2, "regularizers": ("lecam", "r1")}, ["for lecam: each part"]),
+    ],
+)
+def test_what_may_not_do_as_expected_is_said(changes, words):
+    text = "\n".join(build(small(**changes)).find_warnings())
+    assert bool(text) == bool(words)
+    for word in words:
+        assert word in text
 
 
 @jax.custom_vjp

@@ -104,6 +104,36 @@ def test_lazy_regularizers(tmp_path, regularizer, mesh):
     check(tmp_path, dataclasses.replace(CONFIG, regularizers=(regularizer,), mesh=mesh))
 
 
+@BOTH
+def test_what_remembers_from_step_to_step(tmp_path, mesh):
+    """States of regularizers, of both players, over microbatches."""
+    config = dataclasses.replace(
+        CONFIG,
+        regularizers=("lecam(start_step=1)", "path_length(every=2, batch_shrink=1)"),
+        mesh=mesh,
+        batch_size=16,
+        microbatches=2,
+    )
+    check(tmp_path, config)
+
+
+@BOTH
+def test_adaptive_augmentation(tmp_path, mesh):
+    """Its strength moves after every second batch here, also across the stop at step 5."""
+    config = dataclasses.replace(
+        CONFIG,
+        dataset="digits",
+        discriminator_augmentation="ada(interval=2, kimg=0.01)",
+        mesh=mesh,
+    )
+    check(tmp_path, config)
+    with Checkpoints(tmp_path) as checkpoints:
+        state = checkpoints.restore(checkpoints.newest(), Half(config).experiment.state_target())
+    ada = state.players.discriminator.variables["training_state"]["augmentation"]
+    assert float(ada["strength"]) > 0
+    assert int(ada["batches"]) == STEPS % 2
+
+
 OPTIMIZERS = every_optimizer()
 # Each of the two players has its own: two are checked in one compiled program.
 _HALF = (len(OPTIMIZERS) + 1) // 2
