@@ -191,3 +191,31 @@ def test_another_network_is_refused_with_the_first_difference(trained):
     ) as error:
         moved(trained, "reset", generator="mlp(5, 1)")
     assert "\n" not in str(error.value)
+
+
+def test_regularizers_and_augmentations_come_stay_and_go():
+    """As in fine-tuning with an adaptive augmentation: what both have goes on from where it was."""
+    with_both = dataclasses.replace(
+        CONFIG,
+        regularizers=("lecam(start_step=0)",),
+        discriminator_augmentation="ada(target=-1.0, interval=1, kimg=0.1)",
+    )
+    old = build(with_both)
+    data = old.make_loader(old.load_examples()).at(0, 0).data
+    state, _, _ = make_train_step(old)(old.init_on_mesh(), data, 3)
+    remembered = state.players.discriminator.variables["training_state"]
+    assert float(remembered["augmentation"]["strength"]) > 0
+
+    stays = build(dataclasses.replace(with_both, regularizers=("path_length(batch_shrink=1)",)))
+    after, lines = transfer(state, old, stays, "refuse")
+    assert lines == ["generator: the state of path_length starts anew"]
+    kept = after.players.discriminator.variables["training_state"]
+    assert_equal(kept, {"augmentation": remembered["augmentation"]})
+    assert float(after.players.generator.variables["training_state"]["path_length"]["length"]) == 0
+
+    goes = build(CONFIG)
+    after, lines = transfer(state, old, goes, "refuse")
+    assert lines == []
+    assert after.players.discriminator.variables == {}
+    assert_equal(after.players.discriminator.params, state.players.discriminator.params)
+    assert_equal(after.averages, state.averages)

@@ -117,13 +117,13 @@ def test_what_remembers_from_step_to_step(tmp_path, mesh):
     check(tmp_path, config)
 
 
-@BOTH
+@pytest.mark.parametrize("mesh", [ONE, pytest.param(EIGHT, marks=pytest.mark.slow)])
 def test_adaptive_augmentation(tmp_path, mesh):
     """Its strength moves after every second batch here, also across the stop at step 5."""
     config = dataclasses.replace(
         CONFIG,
         dataset="digits",
-        discriminator_augmentation="ada(interval=2, kimg=0.01)",
+        discriminator_augmentation="ada(target=-1.0, interval=2, kimg=0.01)",
         mesh=mesh,
     )
     check(tmp_path, config)
