@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 
 from gan.augmentation import DISCRIMINATOR_AUGMENTATIONS
+from gan.augmentation.ada import _draws
+from gan.augmentation.ada_color import filter_bands, recolour
+from gan.augmentation.ada_geometry import resample
 from gan.errors import UsageError
 
 OPS = ("xflip", "rotate90", "xint", "scale", "rotate", "aniso", "xfrac", "brightness", "contrast",
        "lumaflip", "hue", "saturation", "filter", "noise", "cutout")  # fmt: skip
 P = jnp.float32(1.0)
 KEYS = jax.random.split(jax.random.key(0), 4_000)
+GEOMETRY, COLOUR, BANDS, NOISE, HOLE = jax.jit(lambda keys: _draws(keys, 8, 5, 4, 1, 1))(KEYS)
 
 
 def ada(**arguments):
@@ -56,32 +60,50 @@ def test_p_has_no_upper_end():
 
 
 def test_a_fixed_p_has_no_state():
-    fixed = ada(p=0.3)
+    fixed, adapted, x = only("brightness", p=0.3), only("brightness"), images(4, 8, 8, 3)
     assert fixed.init() == {} == fixed.update({}, jnp.float32(1.0), 8) == fixed.metrics({})
     assert not fixed.reads_signs
-    assert ada().reads_signs
-    adapted, x = ada(), images(4, 8, 8, 3)
+    assert adapted.reads_signs
     state = adapted.init() | {"strength": jnp.float32(0.3)}
-    same = jax.jit(fixed)(x, {}, KEYS[:4]), jax.jit(adapted)(x, state, KEYS[:4])
+    same = jax.jit(lambda x, keys: (fixed(x, {}, keys), adapted(x, state, keys)))(x, KEYS[:4])
     np.testing.assert_allclose(*same, atol=1e-6)
 
 
 def test_at_p_0_the_images_are_as_they_were():
-    x, augmentation = images(2, 8, 8, 3), ada(filter=1, noise=1, cutout=1)
+    x, augmentation = images(2, 8, 8, 3), only("brightness")
     change = jax.jit(augmentation)
     np.testing.assert_array_equal(change(x, augmentation.init(), KEYS[:2]), x)
+    p = {"strength": jnp.float32(0.999)}
+    assert (change(x, augmentation.init() | p, KEYS[:2]) != x).all()
     # The changes themselves do nothing then, but for rounding, as in the authors' code.
-    unchanged = jax.jit(augmentation._change)(x, jnp.float32(0), KEYS[:2])
+    every = ada(filter=1, noise=1, cutout=1)
+    unchanged = jax.jit(every._change)(x, 0 * P, KEYS[:2])
     np.testing.assert_allclose(unchanged, x, atol=1e-5)
 
 
-def drawn(method, *arguments):
-    return jax.tree.map(np.asarray, jax.jit(jax.vmap(lambda key: method(key, *arguments)))(KEYS))
+def drawn(method, draws, *arguments):
+    """What a method makes of many draws."""
+    made = jax.jit(jax.vmap(lambda draws: method(draws, *arguments)))(draws)
+    return jax.tree.map(np.asarray, made)
+
+
+def test_draws_are_uniform_and_normal_and_independent():
+    draws = jax.tree.map(lambda x: np.asarray(x).reshape(4_000, -1), GEOMETRY)
+    deciles = np.arange(0, 1, 0.1)[:, None]
+    for values in (draws.chance, draws.uniform):
+        assert values.min() >= 0
+        assert values.max() < 1
+        found = np.sort(values, 0)[::400]
+        np.testing.assert_allclose(found, np.broadcast_to(deciles, found.shape), atol=0.04)
+    np.testing.assert_allclose(draws.normal.mean(0), 0, atol=0.06)
+    np.testing.assert_allclose(draws.normal.std(0), 1, atol=0.05)
+    correlation = np.corrcoef(np.concatenate(list(draws), 1).T)
+    np.testing.assert_allclose(correlation, np.eye(len(correlation)), atol=0.08)
 
 
 def test_how_geometry_is_drawn():
     """Of 4,000 images of 20 x 40 pixels, with the distributions of appendix B."""
-    draws = drawn(ada()._geometry, P, (20, 40))
+    draws = drawn(ada()._geometry, GEOMETRY, P, (20, 40))
     for values, share in ((draws.flip, [0.5, 0.5]), (draws.turns, [0.25] * 4)):
         np.testing.assert_allclose(np.bincount(values.astype(int)) / 4_000, share, atol=0.03)
     for axis, most in ((0, 5), (1, 2)):  # an eighth: round(U(-5, 5)) and round(U(-2.5, 2.5))
@@ -100,7 +122,7 @@ def test_how_geometry_is_drawn():
 
 
 def test_how_colours_are_drawn():
-    draws = drawn(ada()._colour, P)
+    draws = drawn(ada()._colour, COLOUR, P)
     np.testing.assert_allclose(draws.brightness.std(), 0.2, rtol=0.05)
     np.testing.assert_allclose(np.log2(draws.contrast).std(), 0.5, rtol=0.05)
     np.testing.assert_allclose(draws.flip.mean(), 0.5, atol=0.03)
@@ -111,7 +133,7 @@ def test_how_colours_are_drawn():
 @pytest.mark.parametrize("p", [0.3, 1.5])
 def test_each_change_is_made_with_its_probability(p):
     """min(multiplier p, 1); of the rotations, one of the two with that of `rotate`."""
-    geometry = drawn(ada(scale=0.5)._geometry, jnp.float32(p), (20, 40))
+    geometry = drawn(ada(scale=0.5)._geometry, GEOMETRY, jnp.float32(p), (20, 40))
     full = min(p, 1.0)
     for share, probability in (
         ((geometry.flip != 0).mean(), full / 2),
@@ -123,7 +145,7 @@ def test_each_change_is_made_with_its_probability(p):
         (((geometry.rotation != 0) | (geometry.rotation_after != 0)).mean(), full),
     ):
         np.testing.assert_allclose(share, probability, atol=0.03)
-    colour = drawn(ada(hue=0)._colour, jnp.float32(p))
+    colour = drawn(ada(hue=0)._colour, COLOUR, jnp.float32(p))
     for values, neutral, probability in (
         (colour.brightness, 0, full), (colour.contrast, 1, full), (colour.flip, 0, full / 2),
         (colour.hue, 0, 0), (colour.saturation, 1, full),
@@ -133,15 +155,17 @@ def test_each_change_is_made_with_its_probability(p):
 
 def test_how_corruptions_are_drawn():
     augmentation = ada(noise=1, noise_std=0.3, cutout=0.5, filter=1)
-    noise = drawn(augmentation._noise, P, (8, 8, 1)).std(axis=(1, 2, 3))
-    np.testing.assert_allclose(noise.mean(), 0.3 * np.sqrt(2 / np.pi), rtol=0.05)  # E |normal|
-    holes = drawn(lambda key: augmentation._without(jnp.ones([8, 8, 1]), key, P)) == 0
+    blank = jnp.zeros([8, 8, 1])
+    add = jax.jit(jax.vmap(augmentation._with_noise, (None, 0, 0, None)))
+    deviation = np.asarray(add(blank, KEYS, NOISE, P)).std(axis=(1, 2, 3))
+    np.testing.assert_allclose(deviation.mean(), 0.3 * np.sqrt(2 / np.pi), rtol=0.05)  # E |normal|
+    cut = jax.jit(jax.vmap(augmentation._without, (None, 0, None)))
+    holes = np.asarray(cut(blank + 1, HOLE, P)) == 0
     assert holes.sum(axis=(1, 2, 3)).max() == 16
     np.testing.assert_allclose(holes.any(axis=(1, 2, 3)).mean(), 0.5, atol=0.03)
     power = np.array([10, 1, 1, 1]) / 13
-    gains = drawn(
-        ada(filter=1, filter_std=0.01)._gains, P
-    )  # to first order, t_i / (1 + e_i (t_i - 1))
+    # To first order in the logarithm of a factor t, its power being e: t / (1 + e (t - 1)).
+    gains = drawn(ada(filter=1, filter_std=0.01)._gains, BANDS, P)
     deviation = 0.01 * np.log(2) * np.sqrt((1 - power) ** 2 + (power**2).sum() - power**2)
     np.testing.assert_allclose(gains.std(0), deviation, rtol=0.1)
 
@@ -158,26 +182,20 @@ def test_each_change_alone_is_made_and_is_differentiable(name):
 
 def test_all_together_in_order():
     """Geometry, colour, filter, noise, cutout: by the parts, which are tested by themselves."""
-    from gan.augmentation.ada_color import filter_bands, recolour
-    from gan.augmentation.ada_geometry import resample
-
-    augmentation, x, keys = ada(p=1, filter=1, noise=1, cutout=1), images(3, 8, 10, 3), KEYS[:3]
+    augmentation, x = ada(p=1, filter=1, noise=1, cutout=1), images(3, 8, 10, 3)
 
     @jax.jit
-    def expected(x):
-        streams = [jax.random.split(key, 5) for key in keys]
+    def both(x, keys):
+        geometry, colour, bands, noise, hole = _draws(keys, 8, 5, 4, 1, 1)
         y = resample(
-            x, jnp.stack([augmentation._geometry(s[0], P, (8, 10)).inverse() for s in streams])
+            x, jax.vmap(lambda d: augmentation._geometry(d, P, (8, 10)).inverse())(geometry)
         )
-        affine = [augmentation._colour(s[1], P).affine() for s in streams]
-        y = recolour(y, jnp.stack([m for m, _ in affine]), jnp.stack([o for _, o in affine]))
-        y = filter_bands(y, jnp.stack([augmentation._gains(s[2], P) for s in streams]))
-        y = y + jnp.stack([augmentation._noise(s[3], P, (8, 10, 3)) for s in streams])
-        return jnp.stack(
-            [augmentation._without(i, s[4], P) for i, s in zip(y, streams, strict=True)]
-        )
+        y = recolour(y, *jax.vmap(lambda d: augmentation._colour(d, P).affine())(colour))
+        y = filter_bands(y, jax.vmap(lambda d: augmentation._gains(d, P))(bands))
+        y = jax.vmap(augmentation._with_noise, (0, 0, 0, None))(y, keys, noise, P)
+        return augmentation(x, {}, keys), jax.vmap(augmentation._without, (0, 0, None))(y, hole, P)
 
-    np.testing.assert_allclose(jax.jit(augmentation)(x, {}, keys), expected(x), atol=1e-4)
+    np.testing.assert_allclose(*both(x, KEYS[:3]), atol=1e-4)
 
 
 def test_misuse():

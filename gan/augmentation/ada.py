@@ -5,12 +5,12 @@ are those of the authors' code (NVlabs/stylegan2-ada-pytorch).
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gan.argument_bounds import Above, AtLeast, Within
 from gan.augmentation.ada_color import Colour, band_gains, cut_out, filter_bands, recolour
@@ -22,6 +22,24 @@ from gan.augmentation.discriminator_augmentation import (
 
 Multiplier: TypeAlias = Annotated[float, Within(0, 1)]
 Spread: TypeAlias = Annotated[float, AtLeast(0)]
+
+
+class Draws(NamedTuple):
+    """Random numbers of one image; a row for each of some changes.
+
+    Attributes:
+      chance: `[changes]`, uniform in [0, 1): below its probability a change is made.
+      uniform: `[changes, 2]`, uniform in [0, 1).
+      normal: `[changes, 2]`, standard normal.
+    """
+
+    chance: jax.Array
+    uniform: jax.Array
+    normal: jax.Array
+
+    def chosen(self, change: Any, probability: Any, value: Any, neutral: float) -> jax.Array:
+        """Returns a value with a probability, and otherwise the one that changes nothing."""
+        return jnp.where(self.chance[change] < probability, value, neutral)
 
 
 @DISCRIMINATOR_AUGMENTATIONS.register("ada")
@@ -150,29 +168,26 @@ class ADA(DiscriminatorAugmentation):
 
     def _change(self, images: jax.Array, p: jax.Array, keys: jax.Array) -> jax.Array:
         dtype, (height, width) = images.dtype, images.shape[1:3]
-        size = height, width
-        images = images.astype(jnp.float32)
-        streams = jax.vmap(lambda key: jax.random.split(key, 5), out_axes=1)(keys)  # [5, B]
+        images, size = images.astype(jnp.float32), (height, width)
+        geometry, colour, bands, noise, hole = _draws(keys, 8, 5, 4, 1, 1)
         blits = self.xflip, self.rotate90, self.xint
         if any([*blits, self.scale, self.rotate, self.aniso, self.xfrac]):
-            inverses = jax.vmap(lambda key: self._geometry(key, p, size).inverse())(streams[0])
+            inverses = jax.vmap(lambda draws: self._geometry(draws, p, size).inverse())(geometry)
             images = resample(images, inverses)
         if any([self.brightness, self.contrast, self.lumaflip, self.hue, self.saturation]):
-            affine = jax.vmap(lambda key: self._colour(key, p).affine())(streams[1])
+            affine = jax.vmap(lambda draws: self._colour(draws, p).affine())(colour)
             images = recolour(images, *affine)
         if self.filter:
-            images = filter_bands(images, jax.vmap(lambda key: self._gains(key, p))(streams[2]))
+            images = filter_bands(images, jax.vmap(lambda draws: self._gains(draws, p))(bands))
         if self.noise:
-            images = images + jax.vmap(lambda key: self._noise(key, p, images.shape[1:]))(
-                streams[3]
-            )
+            images = jax.vmap(self._with_noise, (0, 0, 0, None))(images, keys, noise, p)
         if self.cutout:
-            images = jax.vmap(lambda image, key: self._without(image, key, p))(images, streams[4])
+            images = jax.vmap(self._without, (0, 0, None))(images, hole, p)
         return images.astype(dtype)
 
-    def _geometry(self, key: jax.Array, p: jax.Array, size: tuple[int, int]) -> Geometry:
-        """Draws what is done to an image of size (H, W)."""
-        chosen, unit, normal = _draws(key, 8)
+    def _geometry(self, draws: Draws, p: jax.Array, size: tuple[int, int]) -> Geometry:
+        """Returns what is done to an image of size (H, W)."""
+        chosen, unit, normal = draws.chosen, draws.uniform, draws.normal
         sides = jnp.array([size[1], size[0]], jnp.float32)
         once = 1 - jnp.sqrt(1 - jnp.minimum(self.rotate * p, 1.0))  # P(before or after) = rotate p
         shift = jnp.round((2 * unit[2] - 1) * self.xint_max * sides)
@@ -188,9 +203,9 @@ class ADA(DiscriminatorAugmentation):
             move=chosen(7, self.xfrac * p, normal[7] * self.xfrac_std * sides, 0.0),
         )
 
-    def _colour(self, key: jax.Array, p: jax.Array) -> Colour:
-        """Draws what is done to the colours of an image."""
-        chosen, unit, normal = _draws(key, 5)
+    def _colour(self, draws: Draws, p: jax.Array) -> Colour:
+        """Returns what is done to the colours of an image."""
+        chosen, unit, normal = draws.chosen, draws.uniform, draws.normal
         contrast, saturation = normal[1, 0] * self.contrast_std, normal[4, 0] * self.saturation_std
         hue = (2 * unit[3, 0] - 1) * math.pi * self.hue_max
         return Colour(
@@ -201,37 +216,40 @@ class ADA(DiscriminatorAugmentation):
             saturation=chosen(4, self.saturation * p, jnp.exp2(saturation), 1.0),
         )
 
-    def _gains(self, key: jax.Array, p: jax.Array) -> jax.Array:
-        """Draws the gain `[4]` of each band of frequencies of an image."""
-        chosen, _, normal = _draws(key, 4)
-        factors = jnp.exp2(normal[:, 0] * self.filter_std)
-        return band_gains(chosen(slice(None), self.filter * p, factors, 1.0))
+    def _gains(self, draws: Draws, p: jax.Array) -> jax.Array:
+        """Returns the gain `[4]` of each band of frequencies of an image."""
+        factors = jnp.exp2(draws.normal[:, 0] * self.filter_std)
+        return band_gains(draws.chosen(slice(None), self.filter * p, factors, 1.0))
 
-    def _noise(self, key: jax.Array, p: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """Draws the noise of an image `[H, W, C]`."""
-        first, second = jax.random.split(key)
-        chosen, _, normal = _draws(first, 1)
-        deviation = chosen(0, self.noise * p, jnp.abs(normal[0, 0]) * self.noise_std, 0.0)
-        return deviation * jax.random.normal(second, shape)
+    def _with_noise(
+        self, image: jax.Array, key: jax.Array, draws: Draws, p: jax.Array
+    ) -> jax.Array:
+        """Adds noise to an image `[H, W, C]`."""
+        deviation = jnp.abs(draws.normal[0, 0]) * self.noise_std
+        noise = jax.random.normal(jax.random.fold_in(key, 1), image.shape)
+        return image + draws.chosen(0, self.noise * p, deviation, 0.0) * noise
 
-    def _without(self, image: jax.Array, key: jax.Array, p: jax.Array) -> jax.Array:
-        """Cuts a rectangle at a random place out of an image `[H, W, C]`."""
-        chosen, unit, _ = _draws(key, 1)
-        return cut_out(image, unit[0], chosen(0, self.cutout * p, self.cutout_size, 0.0))
+    def _without(self, image: jax.Array, draws: Draws, p: jax.Array) -> jax.Array:
+        """Cuts a rectangle out of an image `[H, W, C]`."""
+        size = draws.chosen(0, self.cutout * p, self.cutout_size, 0.0)
+        return cut_out(image, draws.uniform[0], size)
 
 
-def _draws(key: jax.Array, number: int) -> tuple[Callable[..., jax.Array], jax.Array, jax.Array]:
-    """Draws for one image what some changes need.
+def _draws(keys: jax.Array, *groups: int) -> list[Draws]:
+    """Draws for images with keys `[B]` what each group of so many changes needs, `[B, ...]`.
 
-    Returns:
-      A function that takes the place of a change, its probability, a value, and the value with which
-      it does nothing, and returns one of the two; and for each change two uniform numbers in [0, 1)
-      and two normal ones, `[number, 2]`.
+    All is from one call: another one would take longer to compile than most of the changes.
     """
-    first, second = jax.random.split(key)
-    uniform = jax.random.uniform(first, [number, 3])
-
-    def chosen(place: Any, probability: Any, value: Any, neutral: float) -> jax.Array:
-        return jnp.where(uniform[place, 2] < probability, value, neutral)
-
-    return chosen, uniform[:, :2], jax.random.normal(second, [number, 2])
+    shape = [sum(groups), 5]
+    numbers = jax.vmap(lambda key: jax.random.uniform(key, shape))(keys)  # [B, changes, 5]
+    signed = jnp.maximum(2 * numbers[:, :, 3:] - 1, -1 + 2.0**-23)  # erf_inv(-1) is infinite
+    draws = Draws(
+        chance=numbers[:, :, 0],
+        uniform=numbers[:, :, 1:3],
+        normal=math.sqrt(2) * jax.lax.erf_inv(signed),
+    )
+    ends = np.cumsum(groups)
+    return [
+        jax.tree.map(lambda rows, end=end, size=size: rows[:, end - size : end], draws)
+        for end, size in zip(ends, groups, strict=True)
+    ]
