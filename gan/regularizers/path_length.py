@@ -12,7 +12,6 @@ from gan.errors import UsageError
 from gan.players import Role
 from gan.regularizers.gradient_penalties import norms
 from gan.regularizers.regularizer import REGULARIZERS, Every, PenaltyInputs, Regularizer, Weight
-from gan.sharding import split_batch
 
 
 @REGULARIZERS.register("path_length")
@@ -53,9 +52,9 @@ class PathLength(Regularizer):
                 f"path_length(batch_shrink={self.batch_shrink}): it does not divide the {size} "
                 f"examples of the generator's batch, or of a part of it"
             )
+        # Every n-th, not the first ones: those of a batch that is split stay where they are.
         latents, labels, keys = (
-            split_batch(x[:: self.batch_shrink])
-            for x in (inputs.latents, inputs.labels, inputs.keys)
+            x[:: self.batch_shrink] for x in (inputs.latents, inputs.labels, inputs.keys)
         )
         examples, pull_back = jax.vjp(lambda z: inputs.generate(z, labels), latents)
         noise = jax.vmap(lambda key: jax.random.normal(key, examples.shape[1:]))(keys)
