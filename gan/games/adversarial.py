@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -251,11 +252,9 @@ class AdversarialGame(Game):
                 states[name] = self.augmentation.update(state, means[name], size)
                 continue
             regularizer = self.regularizers[name]
-            new, due = (
-                regularizer.update(state, means[name]),
-                regularizer.due(update_number(role, drawn)),
-            )
-            states[name] = jax.tree.map(lambda a, b, due=due: jnp.where(due, a, b), new, state)
+            due = regularizer.due(update_number(role, drawn))
+            new = regularizer.update(state, means[name])
+            states[name] = jax.tree.map(partial(jnp.where, due), new, state)
         return with_training_state(variables, states)
 
     def _generate(self, generator: PlayerState, drawn: Draw) -> tuple[jax.Array, Variables]:
