@@ -76,7 +76,7 @@ def test_at_p_0_the_images_are_as_they_were():
     p = {"strength": jnp.float32(0.999)}
     assert (change(x, augmentation.init() | p, KEYS[:2]) != x).all()
     # The changes themselves do nothing then, but for rounding, as in the authors' code.
-    every = ada(filter=1, noise=1, cutout=1)
+    every = ada(filter=1, cutout=1)
     unchanged = jax.jit(every._change)(x, 0 * P, KEYS[:2])
     np.testing.assert_allclose(unchanged, x, atol=1e-5)
 
