@@ -80,6 +80,8 @@ class Loss:
       classes: What is added for the classes of the examples, where the discriminator judges them.
       label_noise: Whether some of the discriminator's labels are wrong on purpose.
       over_batch: Whether the loss of a batch is other than the mean over its microbatches.
+      confidence: From the same logits, numbers `[B]` that are above 0 where the discriminator takes
+        the real example for real; None where logits alone do not tell.
     """
 
     discriminator: Callable[[jax.Array, jax.Array], jax.Array]
@@ -87,6 +89,7 @@ class Loss:
     classes: ClassLoss | None = None
     label_noise: LabelNoise | None = None
     over_batch: bool = False
+    confidence: Callable[[jax.Array, jax.Array], jax.Array] | None = lambda real, fake: real
 
 
 LOSSES: Registry[Loss] = Registry("loss", Loss, lender=SCHEDULES, adapt=of_run_step)
@@ -161,6 +164,7 @@ def wasserstein() -> Loss:
     return Loss(
         discriminator=lambda real, fake: fake.mean() - real.mean(),
         generator=lambda real, fake: -fake.mean(),
+        confidence=None,  # a constant can be added to all logits
     )
 
 
@@ -180,6 +184,7 @@ def least_squares(smoothing: Probability = 0.0) -> Loss:
             ((real - (1 - smoothing)) ** 2).mean() / 2 + (fake**2).mean() / 2
         ),
         generator=lambda real, fake: ((fake - 1) ** 2).mean() / 2,
+        confidence=lambda real, fake: real - (1 - smoothing) / 2,
     )
 
 
@@ -195,6 +200,7 @@ def relativistic() -> Loss:
     return Loss(
         discriminator=lambda real, fake: softplus(fake - real).mean(),
         generator=lambda real, fake: softplus(real - fake).mean(),
+        confidence=lambda real, fake: real - fake,
     )
 
 

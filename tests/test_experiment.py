@@ -112,6 +112,10 @@ def test_a_best_that_is_never_saved_is_refused():
             {"dataset": "gaussians", "discriminator_augmentation": "diffaugment"},
             ["discriminator_augmentation = 'diffaugment'", "of images"],
         ),
+        (
+            {"discriminator_augmentation": "ada", "loss": "top_k(wasserstein)"},
+            ["discriminator_augmentation = 'ada'", "sign", "ada(p=0.3)"],
+        ),
         ({"discriminator_augmentation": "ada(p=1.5)"}, ["p must be in [0, 1], given 1.5"]),
         (
             {"discriminator_augmentation": "flip"},

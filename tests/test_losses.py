@@ -141,3 +141,23 @@ def test_top_k_follows_its_schedule():
     for step, expected in ((0, -2.5), (9, -2.5), (10, -3.5), (20, -4.0), (90, -4.0)):
         with counted_from(jnp.array(step)):
             assert loss.generator(fake, fake) == expected
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_confidence_is_0_where_the_loss_does_not_tell_real_from_fake(name):
+    """At the logits with which the discriminator's loss of a pair is the same if they change places."""
+    loss = LOSSES.build(name)
+    middle = {"least_squares": 0.5}.get(name, 0.0)
+    if loss.confidence is None:
+        assert name == "wasserstein"
+        return
+    for shift in (-1.0, 1.0):
+        real, fake = jnp.array([middle + shift]), jnp.array([middle - shift])
+        better = loss.discriminator(real, fake) < loss.discriminator(fake, real)
+        assert (float(loss.confidence(real, fake)[0]) > 0) == bool(better)
+    assert loss.confidence(jnp.array([middle]), jnp.array([middle]))[0] == 0
+
+
+def test_an_adaptive_augmentation_sees_the_confidence():
+    """With relativistic logits it is that of the difference, whatever is added to both."""
+    assert LOSSES.build("relativistic").confidence(jnp.array([7.0]), jnp.array([8.0]))[0] < 0

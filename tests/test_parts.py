@@ -536,7 +536,8 @@ EVERY_KIND = """
     from gan.schedules import SCHEDULES
 
     OURS = {
-        "data augmentation": "flip", "averaging": "ema", "dataset": "digits", "discriminator": "mlp",
+        "data augmentation": "flip", "discriminator augmentation": "none", "averaging": "ema",
+        "dataset": "digits", "discriminator": "mlp",
         "dynamics": "alternating", "features": "pixels", "generator": "mlp", "loss": "hinge",
         "mesh": "data", "metric": "fid", "optimizer": "adam", "placement": "auto", "policy": "skip",
         "regularizer": "r1", "rule of retention": "latest",

@@ -73,11 +73,16 @@ def name_penalties(
 
 def check_game(config: TrainConfig, game: AdversarialGame, dataset: Dataset) -> None:
     """Checks that networks, loss, penalties and augmentation suit one another and the data."""
+    augmentation = f"discriminator_augmentation = {brief(config.discriminator_augmentation)}"
     try:
         game.augmentation.check_shape(dataset.shape)
     except ValueError as error:
-        spec = config.discriminator_augmentation
-        raise UsageError(f"discriminator_augmentation = {brief(spec)}: {error}") from error
+        raise UsageError(f"{augmentation}: {error}") from error
+    if game.augmentation.reads_signs and game.losses.confidence is None:
+        raise UsageError(
+            f"{augmentation} needs logits whose sign tells real from fake, and those of loss = "
+            f"{config.loss!r} do not; ada(p=0.3) has a strength that stays"
+        )
     conditional = [game.generator.conditional, game.discriminator.conditional]
     if game.losses.classes is not None:
         if not conditional[0]:

@@ -318,8 +318,11 @@ class AdversarialGame(Game):
         metrics = {"logits/real": logits.real.mean(), "logits/fake": logits.fake.mean()}
         if (classes := self.losses.classes) is not None:
             metrics |= classes.metrics(logits.real_classes, logits.fake_classes, drawn.labels)
-        means = {"augmentation": jnp.sign(logits.real).mean()}
-        return metrics | penalties.metrics, means | penalties.means
+        means = dict(penalties.means)
+        if self.losses.confidence is not None:
+            confidence = self.losses.confidence(logits.real, logits.fake)
+            means["augmentation"] = jnp.sign(confidence).mean()
+        return metrics | penalties.metrics, means
 
     def _penalties(
         self,
