@@ -141,6 +141,11 @@ def test_misuse_names_the_key(changes, words):
     ("changes", "words"),
     [
         ({"microbatches": 2}, []),
+        ({"regularizers": ("r1(approximate=True, sigma=0.001)",)}, []),
+        (
+            {"regularizers": ("r1(approximate=True, sigma=0.001)",), "precision": "bfloat16"},
+            ["r1 with sigma = 0.001", "rounding"],
+        ),
         (
             {"microbatches": 2, "generator": "dcgan(4)"},
             ["is not the same", "generator = 'dcgan(4)'"],

@@ -108,6 +108,13 @@ def find_warnings(experiment: Experiment) -> list[str]:
     """Returns a line for each thing that a config says, and that may not do what one expects of it."""
     config, game = experiment.config, experiment.game
     lines = precision_warnings(experiment)
+    for name, own in game.regularizers.items():
+        sigma = getattr(own, "sigma", 1.0)
+        if getattr(own, "approximate", False) and sigma < 0.01 and config.precision == "bfloat16":
+            lines.append(
+                f"{name} with sigma = {sigma}: in bfloat16 a difference over less than 0.01 is mostly "
+                f"rounding"
+            )
     if config.microbatches > 1:
         networks = trace_networks(experiment)
         over_batch = [
