@@ -24,7 +24,10 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-SLOW_CPU = "this CPU has no instructions for bfloat16"
+SLOW_CPU = (
+    "this CPU has no instructions for bfloat16: products are made in float32 and rounded, and a step "
+    "takes about 1.2 times as long as in float32"
+)
 """What is said of a run in bfloat16 on a CPU."""
 
 _CPU_INFO = pathlib.Path("/proc/cpuinfo")

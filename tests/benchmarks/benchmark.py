@@ -31,6 +31,7 @@ from gan.config import TrainConfig
 from gan.data.dataset import Examples
 from gan.data.loaders import Loader
 from gan.errors import RunError
+from gan.precision import compute_dtype
 from gan.preemption import Stop
 from gan.state import GANState
 from gan.text_tables import format_table
@@ -76,8 +77,8 @@ class BenchmarkResult:
       images_per_second: Real images that steps consume.
       call_over_single: Time of a step in such a call over that of a step in its own call.
       step_flops: Floating-point operations of a step, as XLA counts them in the compiled program.
-      peak_flops: Floating-point operations per second in products of 2048 x 2048 matrices, measured
-        in the same rounds.
+      peak_flops: Floating-point operations per second in products of 2048 x 2048 matrices of the
+        config's precision, measured in the same rounds.
       share_of_peak: Fraction of `peak_flops` that a step reaches.
       peak_memory_bytes: The most memory that this process held (on an accelerator, its memory)
         before the whole loop was measured.
@@ -143,7 +144,7 @@ def measure(
         bare = BareStep(experiment, loader)
         many = max(2, min(20, int(_CALL_SECONDS / bare.seconds(1))))
         few = max(1, math.ceil(many / 4))
-        product_seconds = _matrix_product()
+        product_seconds = _matrix_product(compute_dtype(config.precision))
         sides: dict[str, Callable[[], float]] = {
             "many": lambda: bare.seconds(many) / many,
             "single": lambda: sum(bare.seconds(1) for _ in range(few)) / few,
@@ -242,9 +243,9 @@ def _only_warnings() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _matrix_product() -> Callable[[], float]:
-    """Returns a function that measures the time of a product of two matrices."""
-    a = jnp.ones([_MATRIX, _MATRIX])
+def _matrix_product(dtype: Any) -> Callable[[], float]:
+    """Returns a function that measures the time of a product of two matrices, float32 for None."""
+    a = jnp.ones([_MATRIX, _MATRIX], dtype)
     product = jax.jit(lambda a: a @ a)
     jax.block_until_ready(product(a))
 
