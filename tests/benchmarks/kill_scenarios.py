@@ -124,7 +124,7 @@ def _trained(cwd: Path, text: str) -> Result:
     evaluated: dict[int, dict[str, float]] = {}
     for values in _json_lines(cwd / "run" / "metrics.jsonl"):
         scores = {name: value for name, value in values.items() if name.startswith("eval/")}
-        evaluated.setdefault(values["step"], {}).update(scores)
+        evaluated.setdefault(values.get("step"), {}).update(scores)
     scored = {str(step): scores for step, scores in evaluated.items() if scores}
     pictures = {f"samples/{name}": own for name, own in digests(cwd / "run" / "samples").items()}
     return {"state": state, "metrics.jsonl": scored} | pictures
@@ -135,8 +135,9 @@ def _evaluated(cwd: Path, text: str) -> Result:
     return {
         f"evaluations.jsonl {line['subject']['step']}": line["scores"]
         for line in _json_lines(cwd / "run" / "evaluations.jsonl")
-        if line.get("protocol", {}).get("num_fake")
-        == 1_000  # training writes some of another number
+        if {"subject", "protocol", "scores"} <= set(line)
+        and "step" in line["subject"]
+        and line["protocol"].get("num_fake") == 1_000  # training writes some of another number
     }
 
 
