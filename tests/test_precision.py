@@ -190,7 +190,7 @@ def test_both_players_gradients_are_those_of_float32_to_the_roundings(name):
         kind = {"shape": SHAPE, "num_classes": 10, "dtype": dtype}
         spec = f"{name}(width=8, conditional=True)"
         networks = GENERATORS.build(spec, **kind), DISCRIMINATORS.build(spec, **kind)
-        penalties = (REGULARIZERS.build("r1(weight=1.0)"),)
+        penalties = {"r1": REGULARIZERS.build("r1(weight=1.0)")}
         game = AdversarialGame(*networks, LOSSES.build("non_saturating"), 6, SHAPE, penalties)
         if players is None:
             players = pairwise(
@@ -262,11 +262,11 @@ class Deaf(Generator):
 def test_a_network_that_ignores_the_precision_is_named(monkeypatch):
     monkeypatch.setattr(precision, "_CPU_INFO", precision.pathlib.Path("no such file"))
     monkeypatch.setitem(GENERATORS._makers, "deaf", Deaf)
-    (line,) = build(from_mapping(TINY | {"generator": "deaf"})).precision_warnings()
+    (line,) = build(from_mapping(TINY | {"generator": "deaf"})).find_warnings()
     assert line.startswith("generator = 'deaf' computes in float32, whatever precision =")
-    assert build(from_mapping(TINY)).precision_warnings() == []
+    assert build(from_mapping(TINY)).find_warnings() == []
     full = TINY | {"generator": "deaf", "precision": "float32"}
-    assert build(from_mapping(full)).precision_warnings() == []
+    assert build(from_mapping(full)).find_warnings() == []
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_cpu_without_bfloat16_is_known_by_its_flags(
     monkeypatch.setattr(precision, "_CPU_INFO", info)
     assert precision.without_bfloat16(platform) is lacks
     if lacks:
-        assert build(from_mapping(TINY)).precision_warnings() == [
+        assert build(from_mapping(TINY)).find_warnings() == [
             f"precision = 'bfloat16': {precision.SLOW_CPU}"
         ]
 
