@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,6 +94,28 @@ def test_the_forms_for_cpus_are_the_native_ones(stride, groups):
             rtol=1e-4,
             atol=1e-4,
         )
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_forms_for_cpus_sum_bfloat16_in_float32(groups, kernel):
+    """Of positive numbers, so that 256 of them summed in bfloat16 would be off by several per cent."""
+    pad = kernel[0] // 2
+    geometry = Geometry((8, 8), kernel, (1, 1), ((pad, pad), (pad, pad)), groups)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.uniform(size=[4, 8, 8, 256 * groups]), jnp.bfloat16)
+    w = jnp.asarray(rng.uniform(size=[*kernel, 256, 8 * groups]), jnp.bfloat16)
+    y = jnp.asarray(rng.uniform(size=[4, 8, 8, 8 * groups]), jnp.bfloat16)
+    for form, arrays in (
+        (convolutions._convolve_on_cpu, (x, w)),
+        (convolutions._input_gradient_on_cpu, (y, w)),
+        (convolutions._kernel_gradient_on_cpu, (x, y)),
+    ):
+        form = jax.jit(partial(convolutions._by_group, form, geometry))
+        result = form(*arrays)
+        assert result.dtype == jnp.bfloat16
+        exact = form(*(array.astype(jnp.float32) for array in arrays))
+        np.testing.assert_allclose(np.float32(result), exact, rtol=2**-8 + 1e-4)  # one rounding
 
 
 def test_under_vmap_and_in_a_loop():
