@@ -100,6 +100,7 @@ def start(
     sys.stderr.flush()
     if (pid := os.fork()) == 0:
         try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             _become(script, args, cwd, variables, log, forked)
         except BaseException:  # noqa: BLE001 - the child must never go on as its parent
             traceback.print_exc()
@@ -107,7 +108,15 @@ def start(
             os._exit(3)
     with contextlib.suppress(OSError):
         os.setpgid(pid, pid)  # the child does the same: whoever is first
-    return Program(pid, log)
+    program = Program(pid, log)
+    atexit.register(_end, program)
+    return program
+
+
+def _end(program: Program) -> None:
+    """Kills what is left of a program where its parent ends before it."""
+    if program.code is None:
+        program.kill()
 
 
 def _become(
@@ -124,6 +133,7 @@ def _become(
     os.environ.clear()
     os.environ |= variables
     tempfile.tempdir = None
+    atexit.unregister(_end)
     weakref.finalize._registry.clear()  # type: ignore[attr-defined]  # the parent's folders stay
     sys.argv = [str(script), *args]
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -18,6 +18,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -355,6 +356,7 @@ def main() -> None:
     done = json.loads(flags.output.read_text()) if flags.output.exists() else {}
     counts, first = done.get("counts", {}), done.get("episodes", 0)
     begin, seconds = time.monotonic(), done.get("seconds", 0.0)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     forked.preload()
     checkout = _listing(_ROOT)
     with tempfile.TemporaryDirectory(prefix="kills.") as folder:
