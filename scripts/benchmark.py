@@ -57,7 +57,8 @@ def main(argv: Sequence[str]) -> None:
 
     def start_pytorch(shape: Sequence[int]) -> PyTorchProcess:
         command = [sys.executable, "-m", "tests.benchmarks.pytorch"]
-        return PyTorchProcess(command, _ROOT, dataclasses.asdict(config) | {"shape": list(shape)})
+        options = {"shape": list(shape), "dtype": config.precision}
+        return PyTorchProcess(command, _ROOT, dataclasses.asdict(config) | options)
 
     train = [sys.executable, str(_ROOT / "scripts" / "train.py"), "--config", flags.config]
     train += [f"--config.{key}={value}" for key, value in overrides.items()]

@@ -182,6 +182,8 @@ def values(theirs):
         ("generator_optimizer", "adam(0.1) | scale(-1.0)", "without '|'"),
         ("averaging", ("uniform",), "unknown PyTorch averaging 'uniform'"),
         ("data_augmentation", ("flip",), "data_augmentation is not known"),
+        ("discriminator_augmentation", "ada", "discriminator_augmentation is not known"),
+        ("microbatches", 2, "microbatches is not known"),
     ],
 )
 def test_what_is_not_known(training, key, value, message):

@@ -20,7 +20,7 @@ from gan.memory import check_fits, device_memory, host_memory, tree_bytes
 from gan.metrics.metric import choose_metrics, score_names
 from gan.optimizers import check_links, trace_update
 from gan.players import ROLES, Pair, network_variables
-from gan.precision import SLOW_CPU, product_types, without_bfloat16
+from gan.precision import SLOW_CPU, product_types
 from gan.recalibration import find_momenta
 from gan.registry import OURS, REGISTRIES
 from gan.regularizers import Regularizer
@@ -241,7 +241,7 @@ def precision_warnings(experiment: Experiment) -> list[str]:
                 f"{role} = {getattr(config, role)!r} computes in float32, whatever precision = "
                 f"{config.precision!r}: none of its layers has dtype=self.dtype"
             )
-    if without_bfloat16(experiment.mesh.local_devices[0].platform):
+    if experiment.mesh.devices.flat[0].platform == "cpu":
         lines.append(f"precision = {config.precision!r}: {SLOW_CPU}")
     return lines
 

@@ -216,8 +216,13 @@ class Training:
     ):
         if len(shape) != 3:
             raise ValueError(f"shape must be (H, W, C), given {shape}")
-        if config.data_augmentation:
-            raise ValueError("data_augmentation is not known to the PyTorch side")
+        plain = {
+            "data_augmentation": (), "discriminator_augmentation": "none", "microbatches": 1,
+            "generator_batch_size": None,
+        }  # fmt: skip
+        for key, value in plain.items():
+            if getattr(config, key) != value:
+                raise ValueError(f"{key} is not known to the PyTorch side, but as {value!r}")
         if config.mesh not in ("data", "data(1)"):
             raise ValueError(f"mesh {config.mesh!r} is not known to the PyTorch side: one device")
         if dtype not in ("float32", "bfloat16"):
