@@ -43,12 +43,12 @@ class ClassLoss:
         return self.generator_weight * _cross_entropy(fake, labels)
 
     def metrics(self, real: jax.Array, fake: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
-        """Returns the fractions of the examples whose class is recognised."""
-        pairs = {"real": real, "fake": fake}
-        return {
+        """Returns the discriminator's loss, and of how many examples the class is recognised."""
+        accuracies = {
             f"class_accuracy/{name}": (logits.argmax(-1) == labels).mean(dtype=jnp.float32)
-            for name, logits in pairs.items()
+            for name, logits in {"real": real, "fake": fake}.items()
         }
+        return accuracies | {"class_loss": self.discriminator(real, fake, labels)}
 
 
 @dataclass(frozen=True)

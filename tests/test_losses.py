@@ -119,8 +119,9 @@ def test_the_loss_of_classes_is_the_cross_entropy():
         classes = LOSSES.build(spec).classes
         np.testing.assert_allclose(classes.discriminator(real, fake, labels), discriminator, 1e-6)
         np.testing.assert_allclose(classes.generator(fake, labels), generator, 1e-6)
-    accuracy = classes.metrics(real, fake, labels)["class_accuracy/real"]
-    np.testing.assert_allclose(accuracy, np.mean(real.argmax(-1) == labels))
+    metrics = classes.metrics(real, fake, labels)
+    np.testing.assert_allclose(metrics["class_accuracy/real"], np.mean(real.argmax(-1) == labels))
+    np.testing.assert_allclose(metrics["class_loss"], 2 * of_real, 1e-6)
 
 
 @pytest.mark.parametrize(

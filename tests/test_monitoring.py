@@ -251,20 +251,22 @@ def events(experiment, rows):
 
 AT_ZERO = {  # in closed form
     "non_saturating": 2 * np.log(2), "minimax": 2 * np.log(2), "hinge": 2.0, "least_squares": 0.5,
-    "relativistic": np.log(2), "wasserstein": 0.0,
+    "relativistic": np.log(2), "wasserstein": 0.0, "acgan": 2 * np.log(2), "top_k": 2 * np.log(2),
+    "label_noise": 2 * np.log(2),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_discriminator_that_has_won_is_told_of_once_until_it_recovers(loss):
-    experiment = build(dataclasses.replace(EXPERIMENT.config, loss=loss))
+    config = dataclasses.replace(EXPERIMENT.config, loss=loss)
+    if loss == "acgan":
+        config = dataclasses.replace(config, generator="mlp(8, 1, conditional=True)")
+    experiment = build(config)
     low, close, middle, high = (share * AT_ZERO[loss] for share in (0.009, 0.011, 0.09, 0.11))
     losses = [high, low, low, close, low, low, low, low, middle, low, low, low, high, low, low, low]
-    # The penalty is a part of the loss that is logged, and no part of what is watched.
-    rows = [
-        {"loss/discriminator": own + 5, "penalty/r1": 2.0, "penalty/r2": 3.0, "diversity": 1.0}
-        for own in losses
-    ]
+    # What is added to the loss that is logged is no part of what is watched.
+    added = {"penalty/r1": 2.0, "penalty/zcr": 2.5, "class_loss": 0.5, "penalty/zcr/generator": 7.0}
+    rows = [{"loss/discriminator": own + 5, "diversity": 1.0} | added for own in losses]
     told = [(7, "discriminator_won"), (16, "discriminator_won")]
     assert events(experiment, rows) == (told if AT_ZERO[loss] else [])
 

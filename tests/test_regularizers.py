@@ -91,9 +91,9 @@ def test_one_pass_gives_what_each_player_s_own_pass_gives():
 
 def test_penalties_are_added_to_their_player_s_loss():
     expected = {
-        "generator": {"path_length", "zcr/generator"},
+        "generator": {"path_length/generator", "zcr/generator"},
         "discriminator": {
-            "bcr", "dragan", "gradient_penalty", "lecam", "r1", "r2", "zcr/discriminator",
+            "bcr", "dragan", "gradient_penalty", "lecam", "r1", "r2", "zcr",
         },
     }  # fmt: skip
     for role, names in expected.items():
@@ -139,8 +139,8 @@ def test_a_weight_may_be_a_schedule_of_the_run_s_step():
     with counted_from(jnp.asarray(3)):
         field = field_of(scheduled, update=12)  # that of an `alternating(4)`
     plain = field_of("zcr(weight=1.0, generator_weight=1.0)")
-    for role, weight in (("discriminator", 0.3), ("generator", 0.6)):
-        ours, one = (each.of(role).metrics[f"penalty/zcr/{role}"] for each in (field, plain))
+    for role, name, weight in (("discriminator", "zcr", 0.3), ("generator", "zcr/generator", 0.6)):
+        ours, one = (each.of(role).metrics[f"penalty/{name}"] for each in (field, plain))
         np.testing.assert_allclose(ours, weight * one, rtol=1e-5)
 
 

@@ -138,10 +138,12 @@ def check_retention(experiment: Experiment) -> None:
     known = {"diversity", "images_per_second", "logits/real", "logits/fake"}
     known |= {f"{kind}/{role}" for kind in ("loss", "grad_norm", "update_norm") for role in ROLES}
     known |= {
-        metric_name(name, regularizer, role)
+        metric_name(name, role)
         for name, regularizer in experiment.game.regularizers.items()
         for role in regularizer.roles
     }
+    if experiment.game.losses.classes is not None:
+        known |= {"class_loss", "class_accuracy/real", "class_accuracy/fake"}
     states = experiment.game.init_training_state("discriminator").get("augmentation", {})
     known |= set(experiment.game.augmentation.metrics(states))
     for metric in {metric for rule in rules for metric in rule.needed_metrics}:

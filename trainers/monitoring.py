@@ -85,13 +85,18 @@ class Signals:
             yield Signal("never_diverse", message, details)
 
     def _watch_discriminator(self, step: int, values: Mapping[str, float]) -> Iterator[Signal]:
-        """Tells where its loss without penalties stays below 1% of that at logits of 0, three logs long.
+        """Tells where its loss of real and fake stays below 1% of that at logits of 0, three logs long.
 
         It is told again once the loss was above 10%. A loss that is 0 there, such as Wasserstein's,
         says nothing of this.
         """
-        penalties = [value for name, value in values.items() if name.startswith("penalty/")]
-        loss = values["loss/discriminator"] - sum(penalties)
+        added = [
+            value
+            for name, value in values.items()
+            if name == "class_loss"
+            or (name.startswith("penalty/") and not name.endswith("/generator"))
+        ]
+        loss = values["loss/discriminator"] - sum(added)
         self._logs_below = self._logs_below + 1 if abs(loss) < _WON * self._at_zero else 0
         self._won = self._won and loss <= _RECOVERED * self._at_zero
         if self._logs_below >= _WON_LOGS and not self._won:

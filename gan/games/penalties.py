@@ -54,7 +54,7 @@ def apply_penalties(
         weight = value_at(regularizer.weight_of(inputs.role), drawn.step)
         update = update_number(inputs.role, drawn)
         value, means = regularizer.apply(inputs, states.get(name, {}), update, weight)
-        metrics = {metric_name(name, regularizer, inputs.role): value}
+        metrics = {metric_name(name, inputs.role): value}
         total = total.plus(Penalties(value, metrics, {name: means}))
     return total
 
@@ -64,6 +64,6 @@ def update_number(role: Role, drawn: Draw) -> jax.Array:
     return drawn.update if role == "discriminator" else drawn.step
 
 
-def metric_name(name: str, regularizer: Regularizer, role: Role) -> str:
-    """Returns the name under which a penalty is logged."""
-    return f"penalty/{name}" + (f"/{role}" if len(regularizer.roles) > 1 else "")
+def metric_name(name: str, role: Role) -> str:
+    """Returns the name under which a penalty on a player is logged."""
+    return f"penalty/{name}" if role == "discriminator" else f"penalty/{name}/{role}"

@@ -96,9 +96,16 @@ def test_what_cannot_work_is_said_in_a_line(root, tmp_path, small, shell, variab
     assert {path.name for path in tmp_path.iterdir()} == {small.name}
 
 
-FULL = """mount --bind "$0" /mnt && mount -t tmpfs -o size=4k tmpfs /tmp && { yes > /tmp/full; true; } 2>&- &&
+FULL = """work=$0 environment=$1 checkout=$2; shift 2
+mount -t tmpfs tmpfs /mnt && mkdir /mnt/work /mnt/environment /mnt/checkout &&
+for name in work environment checkout; do eval mount --bind "\\"\\$$name\\"" /mnt/$name || exit 9; done
 mount -t tmpfs -o size=4k tmpfs /var/tmp && { yes > /var/tmp/full; true; } 2>&- &&
-mount -t tmpfs -o ro tmpfs /dev/shm && cd /mnt && "$@"
+mount -t tmpfs -o size=64k tmpfs /tmp && for name in environment checkout; do
+  eval place="\\"\\$$name\\""  # one of them may be in /tmp itself
+  [ -e "$place" ] || { mkdir -p "$place" && mount --bind "/mnt/$name" "$place"; } || exit 9
+done
+{ yes > /tmp/full; true; } 2>&-
+mount -t tmpfs -o ro tmpfs /dev/shm && cd /mnt/work && "$@"
 """
 LOOK = ("prepare_data.py", "--dataset=digits", "--preview=look.png")
 SAMPLE = ("sample.py", "--workdir=run", "--num_images=999", "--output=samples.npy")
@@ -133,7 +140,8 @@ def finished():
 )  # fmt: skip
 def test_temporary_files_cannot_be_written(root, tmp_path, finished, command):
     """A full `/tmp`, and a `/dev/shm` that cannot be written."""
-    wrap = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", FULL, str(tmp_path)]
+    places = map(str, (tmp_path, sys.prefix, root))
+    wrap = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", FULL, *places]
     if subprocess.run([*wrap, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no tmpfs can be mounted here")
     probe = [*wrap, "sh", "-c", "echo x > /tmp/x || echo x > /dev/shm/x"]

@@ -160,7 +160,7 @@ def test_a_signal_while_it_compiles(start, tmp_path, undisturbed, number):
 def test_a_signal_while_it_trains(start, tmp_path, undisturbed, number, every):
     """With a save every 20 steps one is under way at any moment."""
     period = f"--config.checkpoint_every_steps={every}"
-    training = start(period).wait_for("training from step").send(number, after=0.4)
+    training = start(period).wait_for("the first step was made").send(number, after=0.1)
     assert f"stopped by {number.name} at step" in training.end(128 + number)
     saved = newest(tmp_path / "run")
     assert 0 < saved.step < STEPS
@@ -245,7 +245,7 @@ def test_a_file_in_the_way_of_pictures_ends_it_with_a_line_and_the_checkpoints_s
 def test_a_notice_of_preemption(start, tmp_path, undisturbed, free_port):
     """JAX's own, which several processes share; here it is one."""
     one = f"--distributed=localhost:{free_port()},0/1"
-    training = start(one).wait_for("training from step").send(signal.SIGTERM, after=0.5)
+    training = start(one).wait_for("the first step was made").send(signal.SIGTERM, after=0.1)
     assert "stopped by SIGTERM at step" in training.end(143)
     start().end(0)
     same_end(tmp_path / "run", undisturbed)

@@ -164,7 +164,7 @@ def test_list_names_everything_with_its_defaults():
         "  relativistic",
         "  optimistic_sgd(learning_rate, strength=None, first_step='optimistic')",
         "  alternating(discriminator_steps=1)",
-        "  ema(decay=0.999, start_step=0)",
+        "  ema(decay=0.999, start_step=0, recalibrate_batch_norm=0)",
     ):
         assert line in [shown.partition("  [")[0] for shown in out.splitlines()]
     assert "  alternating(discriminator_steps=1)  [discriminator_steps in [1, 100]]" in out
