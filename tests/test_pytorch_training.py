@@ -16,6 +16,7 @@ from gan.config import TrainConfig
 from gan.data.dataset import Batch
 from gan.dynamics import DYNAMICS
 from gan.games.adversarial import AdversarialGame
+from gan.games.draw import draw
 from gan.losses import LOSSES
 from gan.models import DISCRIMINATORS, GENERATORS
 from gan.optimizers import OPTIMIZERS
@@ -126,7 +127,9 @@ def test_one_step(torch, training, monkeypatch, dynamics, loss, regularizers):
         for k in keys
     )
     reals = (torch.tensor(nchw(x)) for x in images)
-    ratio = np.asarray(jax.random.uniform(jax.random.split(key)[1], [BATCH_SIZE, 1, 1, 1]))
+    batch = Batch(jnp.zeros([BATCH_SIZE, *SHAPE]), jnp.zeros(BATCH_SIZE, jnp.int32), jnp.array(0))
+    penalty_keys = draw(batch, LATENT_DIM, key).keys["penalty"]
+    ratio = np.asarray(jax.vmap(jax.random.uniform)(penalty_keys)).reshape(-1, 1, 1, 1)
     monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor(ratio))
     theirs = training.Training(
         TrainConfig(
