@@ -16,7 +16,7 @@ from jax.nn import relu, softplus
 
 from gan.argument_bounds import AtLeast, Within
 from gan.registry import Registry
-from gan.schedules import SCHEDULES, Schedule, of_run_step, run_step, value_at
+from gan.schedules import SCHEDULES, Schedule, of_run_step, value_at
 
 
 @dataclass(frozen=True)
@@ -236,8 +236,7 @@ def label_noise(base: Loss | None = None, probability: Probability | Schedule = 
       base: The loss; None is `non_saturating`.
       probability: That a pair does, or a schedule of it.
 
-    Sonderby et al., "Amortised MAP Inference for Image Super-resolution", ICLR 2017, section 3.2
-    (label noise beside instance noise); recommended by Chintala et al., "How to Train a GAN", 2016.
+    Chintala et al., "How to Train a GAN? Tips and tricks to make GANs work", 2016, tip 6.
     """
     return replace(base or non_saturating(), label_noise=LabelNoise(probability))
 
@@ -261,7 +260,7 @@ def top_k(base: Loss | None = None, fraction: Fraction | Schedule = 0.5) -> Loss
 
     def generator(real: jax.Array, fake: jax.Array) -> jax.Array:
         each = jax.vmap(lambda x, y: of_examples(x[None], y[None]))(real, fake)  # [B]
-        now = value_at(fraction, run_step(jnp.zeros([], jnp.int32)))
+        now = value_at(fraction, 0)  # of a schedule, the value at the run's step
         # Without the small number, rounding would make 0.7 of 10 eight.
         count = jnp.clip(jnp.ceil(now * len(fake) - 1e-4), 1, len(fake))
         rank = jnp.argsort(jnp.argsort(-fake))

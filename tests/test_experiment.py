@@ -7,6 +7,7 @@ import pytest
 from gan.config import TrainConfig
 from gan.errors import UsageError
 from gan.losses import LOSSES, Loss
+from gan.regularizers import REGULARIZERS
 from gan.trainers.experiment import build
 
 
@@ -144,7 +145,7 @@ def test_misuse_names_the_key(changes, words):
         ({"regularizers": ("r1(approximate=True, sigma=0.001)",)}, []),
         (
             {"regularizers": ("r1(approximate=True, sigma=0.001)",), "precision": "bfloat16"},
-            ["r1 with sigma = 0.001", "rounding"],
+            ["r1: sigma = 0.001", "rounding"],
         ),
         (
             {"microbatches": 2, "generator": "dcgan(4)"},
@@ -159,6 +160,12 @@ def test_what_may_not_do_as_expected_is_said(changes, words):
     assert bool(text) == bool(words)
     for word in words:
         assert word in text
+
+
+def test_a_regularizer_that_would_share_its_state_with_the_augmentation(monkeypatch):
+    monkeypatch.setitem(REGULARIZERS._makers, "augmentation", REGULARIZERS.maker("lecam"))
+    with pytest.raises(UsageError, match="'augmentation' is the name of another state"):
+        build(small(regularizers=("augmentation",)))
 
 
 @jax.custom_vjp

@@ -279,3 +279,9 @@ def test_a_discriminator_that_says_no_classes_is_refused(batch):
     players = players_of(game.init(jax.random.key(0)))
     with pytest.raises(UsageError, match=r"must return .logits .B., class logits"):
         game.vector_field(players, batch, jax.random.key(1))
+
+
+@pytest.mark.parametrize("loss", ["acgan", "label_noise(hinge)"])
+def test_a_game_without_classes_or_keys_refuses_losses_that_need_them(loss):
+    with pytest.raises(UsageError, match="there are no classes here, and no noise"):
+        GAMES.build(f"dirac({loss!r})")

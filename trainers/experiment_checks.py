@@ -15,6 +15,7 @@ from gan.data import Batch, Dataset
 from gan.dynamics.dynamics import Dynamics, check_optimizer
 from gan.errors import UsageError, brief, describe, nearest
 from gan.games import AdversarialGame
+from gan.games.adversarial import AUGMENTATION
 from gan.games.penalties import metric_name
 from gan.memory import check_fits, device_memory, host_memory, tree_bytes
 from gan.metrics.metric import choose_metrics, score_names
@@ -47,17 +48,15 @@ def parts_of_others(config: TrainConfig) -> list[tuple[str, str]]:
 
 def check_batch_size(config: TrainConfig, mesh: Mesh) -> None:
     """Checks that each device gets as many examples of a batch, and of its parts, as the others."""
-    parts, count = f"the {mesh.size} devices of mesh = {config.mesh!r}", mesh.size
+    count = mesh.size * config.microbatches
+    divisor = f"the {mesh.size} devices of mesh = {config.mesh!r}"
     if config.microbatches > 1:
-        parts, count = (
-            f"{parts} times microbatches = {config.microbatches}",
-            count * config.microbatches,
-        )
+        divisor += f" times microbatches = {config.microbatches}"
     for key in ("batch_size", "generator_batch_size"):
         size = getattr(config, key)
         if size is not None and (rest := size % count):
             near = " or ".join(str(near) for near in (size - rest, size - rest + count) if near)
-            raise UsageError(f"{key} = {size} does not divide by {parts}; {near} would")
+            raise UsageError(f"{key} = {size} does not divide by {divisor}; {near} would")
 
 
 def name_penalties(
@@ -68,6 +67,8 @@ def name_penalties(
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"regularizers = {config.regularizers}: two are named {name!r}")
+    if AUGMENTATION in names:
+        raise UsageError(f"regularizers: {AUGMENTATION!r} is the name of another state; rename it")
     return dict(zip(names, penalties, strict=True))
 
 
@@ -109,12 +110,8 @@ def find_warnings(experiment: Experiment) -> list[str]:
     config, game = experiment.config, experiment.game
     lines = precision_warnings(experiment)
     for name, own in game.regularizers.items():
-        sigma = getattr(own, "sigma", 1.0)
-        if getattr(own, "approximate", False) and sigma < 0.01 and config.precision == "bfloat16":
-            lines.append(
-                f"{name} with sigma = {sigma}: in bfloat16 a difference over less than 0.01 is mostly "
-                f"rounding"
-            )
+        if caution := own.caution(config.precision):
+            lines.append(f"{name}: {caution}")
     if config.microbatches > 1:
         networks = trace_networks(experiment)
         over_batch = [
@@ -144,7 +141,7 @@ def check_retention(experiment: Experiment) -> None:
     }
     if experiment.game.losses.classes is not None:
         known |= {"class_loss", "class_accuracy/real", "class_accuracy/fake"}
-    states = experiment.game.init_training_state("discriminator").get("augmentation", {})
+    states = experiment.game.init_training_state("discriminator").get(AUGMENTATION, {})
     known |= set(experiment.game.augmentation.metrics(states))
     for metric in {metric for rule in rules for metric in rule.needed_metrics}:
         if metric.startswith("eval/"):

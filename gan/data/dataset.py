@@ -117,9 +117,8 @@ def data_digest(examples: Examples) -> str:
         total = hashlib.sha256(f"{array.shape} {array.dtype}".encode())
         for begin in range(0, len(labels), 1_000):
             total.update(array[begin : begin + 1_000].tobytes())
-        if (
-            isinstance(array, np.memmap) and not array.flags.writeable
-        ):  # may be large: once is enough
+        # What is mapped may be large: once is enough.
+        if isinstance(array, np.memmap) and not array.flags.writeable:
             _HASHES[id(array)] = total
             weakref.finalize(array, _HASHES.pop, id(array))
     total = total.copy()

@@ -33,6 +33,8 @@ from gan.regularizers import PenaltyInputs, Regularizer
 
 _LEAST_DIVISOR = 1e-12  # a smaller derivative cannot be divided by
 Metrics = dict[str, jax.Array]
+AUGMENTATION = "augmentation"
+"""The name of the augmentation's state in the discriminator's training state, beside the regularizers'."""
 
 
 class Logits(NamedTuple):
@@ -107,7 +109,7 @@ class AdversarialGame(Game):
             if role in regularizer.roles
         }
         if role == "discriminator":
-            states["augmentation"] = self.augmentation.init()
+            states[AUGMENTATION] = self.augmentation.init()
         return {name: state for name, state in states.items() if jax.tree.leaves(state)}
 
     def loss(
@@ -237,7 +239,7 @@ class AdversarialGame(Game):
             metrics = found.metrics
             if role == "discriminator":
                 states = training_state(variables)
-                metrics = metrics | self.augmentation.metrics(states.get("augmentation", {}))
+                metrics = metrics | self.augmentation.metrics(states.get(AUGMENTATION, {}))
             gradients[role] = with_metrics(role, found.value, found.loss, variables, metrics)
         return gradients
 
@@ -247,7 +249,7 @@ class AdversarialGame(Game):
         """Returns a player's variables with its training state after an update."""
         states = dict(training_state(players.of(role).variables))
         for name, state in states.items():
-            if name == "augmentation":
+            if name == AUGMENTATION:
                 size = len(drawn.labels)
                 states[name] = self.augmentation.update(state, means[name], size)
                 continue
@@ -293,7 +295,7 @@ class AdversarialGame(Game):
     def _augmented(
         self, discriminator: PlayerState, examples: jax.Array, keys: jax.Array
     ) -> jax.Array:
-        state = training_state(discriminator.variables).get("augmentation", {})
+        state = training_state(discriminator.variables).get(AUGMENTATION, {})
         return self.augmentation(examples, state, keys)
 
     def _discriminator_loss(self, logits: Logits, drawn: Draw) -> jax.Array:
@@ -321,7 +323,7 @@ class AdversarialGame(Game):
         means = dict(penalties.means)
         if self.losses.confidence is not None:
             confidence = self.losses.confidence(logits.real, logits.fake)
-            means["augmentation"] = jnp.sign(confidence).mean()
+            means[AUGMENTATION] = jnp.sign(confidence).mean()
         return metrics | penalties.metrics, means
 
     def _penalties(

@@ -52,5 +52,11 @@ def dirac(loss: str = "minimax", r1: Annotated[float, AtLeast(0)] = 0.0) -> Dira
     Args:
       loss: Spec of a GAN loss; the paper's is `minimax`.
       r1: Weight of R1.
+
+    Raises:
+      ValueError: for a loss that is more than a function of the logits.
     """
-    return DiracGame(LOSSES.build(loss), r1)
+    losses = LOSSES.build(loss)
+    if losses.classes is not None or losses.label_noise is not None:
+        raise ValueError(f"loss = {loss!r}: there are no classes here, and no noise")
+    return DiracGame(losses, r1)

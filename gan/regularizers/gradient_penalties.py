@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from gan.argument_bounds import Above
 from gan.regularizers.regularizer import REGULARIZERS, Critic, PenaltyInputs, Regularizer, Weight
 
+_LEAST_SIGMA = 0.01  # in bfloat16
+
 
 @dataclass(frozen=True)
 class _SquaredNorm(Regularizer):
@@ -16,6 +18,12 @@ class _SquaredNorm(Regularizer):
 
     approximate: bool = False
     sigma: Annotated[float, Above(0)] = 0.01
+
+    def caution(self, precision: str) -> str:
+        if precision == "float32" or not self.approximate or self.sigma >= _LEAST_SIGMA:
+            return ""
+        least = f"a difference over less than {_LEAST_SIGMA} is mostly rounding"
+        return f"sigma = {self.sigma}: in {precision} {least}"
 
     def _mean(self, inputs: PenaltyInputs, examples: jax.Array, logits: Any) -> jax.Array:
         if not self.approximate:
@@ -37,9 +45,8 @@ class R1(_SquaredNorm):
         with e standard normal, one e for an example: one more pass in place of a derivative of a
         derivative. Its mean over e is the norm, up to a term of the order of sigma^2; a single e
         scatters by sqrt(2) times the norm.
-      sigma: Size of these differences. Too small a one drowns in rounding: in bfloat16, networks as
-        initialised have a penalty that is up to 10% off at 0.01, half as large again at 0.003, and
-        four times as large at 0.001; more where the logits are large and the gradients small.
+      sigma: Size of these differences. Too small a one drowns in rounding, in bfloat16 below about
+        0.01; the more so where the logits are large and the gradients small.
 
     Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018, equation 9.
     The approximation: Lin et al., "Diffusion Adversarial Post-Training for One-Step Video Generation",

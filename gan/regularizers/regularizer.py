@@ -117,6 +117,10 @@ class Regularizer(BoundedFields, abc.ABC):
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(lazily))
         return jax.lax.cond(self.due(update), lazily, lambda: zeros)
 
+    def caution(self, precision: str) -> str:
+        """Returns what a run in this precision should know of the penalty; `""` is nothing."""
+        return ""
+
     def check_networks(self, generator: Any, discriminator: Any) -> None:
         """Raises ValueError where the networks cannot serve the penalty."""
 
