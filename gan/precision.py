@@ -24,8 +24,8 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 SLOW_CPU = (
-    "on a CPU XLA makes products in float32 and rounds them, so that a step takes longer: 1.0 to 1.3 "
-    "times as long as in float32, where this was measured"
+    "on a CPU XLA makes products in float32 and rounds them, so that a step takes longer than in "
+    "float32: about 1.1 times as long, for a small DCGAN"
 )
 """What is said of a run in bfloat16 on a CPU: also on one with `avx512_bf16`, which XLA did not use."""
 

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import jax
@@ -6,13 +7,15 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from gan.augmentation import DiscriminatorAugmentation
 from gan.data.dataset import Batch
 from gan.errors import UsageError
 from gan.games import GAMES, AdversarialGame
 from gan.losses import LOSSES
 from gan.models import DISCRIMINATORS, GENERATORS
 from gan.players import Pair, PlayerState, pairwise
-from gan.regularizers import REGULARIZERS
+from gan.regularizers import REGULARIZERS, Regularizer
+from gan.schedules import counted_from
 
 PLAIN = [name for name in LOSSES if LOSSES.build(name).classes is None]
 DATA = {"shape": (8, 8, 1), "num_classes": 3}
@@ -182,22 +185,92 @@ def test_variables_belong_to_their_player(game, batch):
     assert game.gradient("discriminator", players, batch, key).variables == {}
 
 
+class Constant(nn.Module):
+    """Makes images of one value."""
+
+    @nn.compact
+    def __call__(self, latents, labels, *, train):
+        value = self.param("value", nn.initializers.constant(0.25), ())
+        return jnp.full([len(latents), 8, 8, 1], 1.0) * value
+
+
+class Mean(nn.Module):
+    """Logits are the mean pixel."""
+
+    per_sample = True
+
+    @nn.compact
+    def __call__(self, examples, labels, *, train):
+        return examples.mean((1, 2, 3)) * self.param("scale", nn.initializers.ones, ())
+
+
+@dataclasses.dataclass(frozen=True)
+class Twice(DiscriminatorAugmentation):
+    """Doubles images, and remembers the mean sign."""
+
+    def init(self):
+        return {"sign": jnp.zeros([])}
+
+    def __call__(self, images, state, keys):
+        return 2 * images
+
+    def update(self, state, mean_sign, num_images):
+        return {"sign": mean_sign}
+
+
+def test_the_discriminator_sees_real_and_fake_augmented(batch):
+    """In one pass and in each player's own; the generator learns through the augmentation."""
+    game = AdversarialGame(
+        Constant(), Mean(), LOSSES.build("non_saturating"), 2, (8, 8, 1), augmentation=Twice()
+    )
+    players, key = players_of(game.init(jax.random.key(0))), jax.random.key(0)
+    field = game.vector_field(players, batch, key)
+    same_field(game, players, batch, key)
+    metrics, real = field.discriminator.metrics, float(batch.examples.mean())
+    np.testing.assert_allclose(metrics["logits/real"], 2 * real, rtol=1e-4)
+    np.testing.assert_allclose(metrics["logits/fake"], 2 * 0.25, rtol=1e-6)
+    # d/dv softplus(-2 v) at v = 0.25
+    slope = -2 / (1 + np.exp(2 * 0.25))
+    np.testing.assert_allclose(field.generator.value["value"], slope, rtol=1e-5)
+    remembered = field.discriminator.variables["training_state"]["augmentation"]
+    signs = np.sign(np.asarray(batch.examples).mean((1, 2, 3)))
+    np.testing.assert_allclose(remembered["sign"], signs.mean(), rtol=1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference(Regularizer):
+    """How far `logits_of_real` is from `critic(real)`."""
+
+    def penalty(self, inputs, state):
+        return jnp.abs(inputs.critic(inputs.real) - inputs.logits_of_real()).max(), {}
+
+
+@pytest.mark.parametrize("network", ["mlp(8, 1)", "dcgan(4, norm='spectral')"])
+def test_the_logits_of_real_examples_are_the_critics(batch, network):
+    """Spectral vectors move from the fake to the real examples: there the loss's pass has others."""
+    game = AdversarialGame(
+        GENERATORS.build("mlp(8, 1)", **DATA), DISCRIMINATORS.build(network, **DATA),
+        LOSSES.build("hinge"), 5, DATA["shape"], {"difference": Difference()},
+    )  # fmt: skip
+    players = players_of(game.init(jax.random.key(0)))
+    metrics = game.gradient("discriminator", players, batch, jax.random.key(1)).metrics
+    assert float(metrics["penalty/difference"]) <= 1e-6
+
+
+@pytest.mark.parametrize(("step", "applied"), [(3, False), (4, True), (5, False)])
+def test_a_lazy_penalty_on_the_generator_counts_its_own_updates(batch, step, applied):
+    """Of three updates of the discriminator a step, the last batch is that of update 3 step + 2."""
+    game = make_game(regularizers=("path_length",))  # every 4th
+    players = players_of(game.init(jax.random.key(0)))
+    last = batch.replace(update=jnp.array(3 * step + 2))
+    with counted_from(jnp.array(step)):
+        own = game.gradient("generator", players, last, jax.random.key(1))
+    assert (float(own.metrics["penalty/path_length/generator"]) > 0) == applied
+    length = own.variables["training_state"]["path_length"]["length"]
+    assert (float(length) > 0) == applied
+
+
 def test_the_discriminator_sees_real_and_fake_in_their_places(batch):
-    class Constant(nn.Module):
-        """Makes images of one value."""
-
-        @nn.compact
-        def __call__(self, latents, labels, *, train):
-            value = self.param("value", nn.initializers.constant(0.25), ())
-            return jnp.full([len(latents), 8, 8, 1], 1.0) * value
-
-    class Mean(nn.Module):
-        """Logits are the mean pixel."""
-
-        @nn.compact
-        def __call__(self, examples, labels, *, train):
-            return examples.mean((1, 2, 3)) * self.param("scale", nn.initializers.ones, ())
-
     game = AdversarialGame(Constant(), Mean(), LOSSES.build("wasserstein"), 2, (8, 8, 1))
     field = game.vector_field(players_of(game.init(jax.random.key(0))), batch, jax.random.key(0))
     real = float(batch.examples.mean())
@@ -244,15 +317,16 @@ def test_statistics_go_from_one_microbatch_to_the_next(batch):
 
 def test_the_generator_has_a_batch_of_its_own_size(batch):
     """The same as a game on that batch, for each size; the discriminator's is untouched."""
-    players = players_of(make_game().init(jax.random.key(0)))
-    key = jax.random.key(1)
-    plain = make_game().vector_field(players, batch, key)
+    parts = {"loss": "acgan(relativistic)", "conditional": True}  # labels and real examples count
+    plain = make_game(**parts)
+    players, key = players_of(plain.init(jax.random.key(0))), jax.random.key(1)
+    field = plain.vector_field(players, batch, key)
     for size in (2, 12):
-        field = make_game(generator_batch_size=size).vector_field(players, batch, key)
-        close(field.discriminator.value, plain.discriminator.value)
+        own = make_game(**parts, generator_batch_size=size).vector_field(players, batch, key)
+        close(own.discriminator.value, field.discriminator.value)
         rows = np.arange(size) % 6
         other = Batch(batch.examples[rows], batch.labels[rows], batch.update)
-        close(field.generator, make_game().gradient("generator", players, other, key))
+        close(own.generator, plain.gradient("generator", players, other, key))
 
 
 @pytest.mark.parametrize(

@@ -235,3 +235,8 @@ def test_every_public_name_has_its_home():
         assert getattr(gan, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         gan.trian  # noqa: B018
+
+
+def test_what_may_not_do_as_expected_is_said_at_the_start(tmp_path, caplog):
+    gan.train(CONFIG | {"num_steps": 1, "microbatches": 2, "loss": "top_k"}, tmp_path / "run")
+    assert "microbatches = 2 is not the same as the whole batch for loss = 'top_k'" in caplog.text
