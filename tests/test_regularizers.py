@@ -105,6 +105,21 @@ def test_penalties_are_added_to_their_player_s_loss():
         np.testing.assert_allclose(own.loss, plain + sum(penalties.values()), rtol=1e-5)
 
 
+def test_what_the_generator_makes_is_a_constant_to_the_discriminators_penalties():
+    """A dynamics that differentiates the vector field sees none of it through them."""
+    game = game_of("zcr", "r2", "bcr", "gradient_penalty")
+    players, batch, key = point_of(game)
+
+    def penalties(params):
+        point = players.replace(generator=players.generator.replace(params=params))
+        metrics = game.loss("discriminator", point, batch, key)[1][1]
+        return sum(value for name, value in metrics.items() if name.startswith("penalty/"))
+
+    value, gradient = jax.value_and_grad(penalties)(players.generator.params)
+    assert value > 0
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))
+
+
 def test_microbatches_are_the_whole_batch_for_penalties_that_are_means_over_samples():
     means = {name for name in REGULARIZERS if not REGULARIZERS.build(name).over_batch}
     assert means == {"r1", "r2", "gradient_penalty", "bcr", "zcr"}

@@ -337,9 +337,9 @@ class AdversarialGame(Game):
         of_logits: bool = False,
     ) -> Penalties:
         """Returns a player's penalties at a point: those that depend on logits alone, or the others."""
-        discriminator = players.discriminator
-        if role == "discriminator":
-            fake = jax.lax.stop_gradient(fake)
+        discriminator, generator = players.discriminator, players.generator
+        if role == "discriminator":  # what the generator makes is a constant to it
+            fake, generator = jax.lax.stop_gradient((fake, generator))
 
         def critic(examples: jax.Array) -> jax.Array:
             """Returns the logits `[B]`, as a function of the examples alone."""
@@ -348,7 +348,7 @@ class AdversarialGame(Game):
             return self._outputs(output, drawn)[0]
 
         def generate(latents: jax.Array, labels: jax.Array) -> jax.Array:
-            return _apply(self.generator, players.generator, latents, labels)[0]
+            return _apply(self.generator, generator, latents, labels)[0]
 
         # A network without variables judges the same examples the same, whatever it has seen since.
         known = of_logits or not network_variables(discriminator.variables)

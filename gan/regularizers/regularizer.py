@@ -32,7 +32,7 @@ class PenaltyInputs:
       critic: The discriminator in training mode, from examples `[B, *shape]` to logits `[B]`; where
         it is augmented, of the augmented examples.
       generate: The generator in training mode, from latents `[N, Z]` and labels `[N]`, of all samples
-        or of some, to examples `[N, *shape]`.
+        or of some, to examples `[N, *shape]`; a constant to the discriminator's penalties.
       step: Generator updates before this one, an int32 scalar.
       real_logits: `critic(real)` `[B]` where the loss has it; see `logits_of_real`.
       fake_logits: The loss's own logits `[B]` of the fake examples, for penalties that are `of_logits`.
