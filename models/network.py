@@ -25,12 +25,13 @@ from gan.registry import Registry
 
 Judgement: TypeAlias = jax.Array | tuple[jax.Array, jax.Array]
 
+_BASES = (4, 5, 6, 7, 9, 11, 13, 15)  # pixels; 8, 10, 12 and 14 are halved once more
 _DOWNSAMPLINGS = {  # by the side in pixels
-    28: 2,
-    **{4 * 2**count: count for count in range(1, 9)},
-    **{6 * 2**count: count for count in range(1, 8)},  # 48 is that of SNGAN for STL-10
+    base << count: count
+    for base in _BASES
+    for count in range(1, 9)
+    if (side := base << count) in (8, 12) or (side % 4 == 0 and 16 <= side <= 1024)
 }
-
 
 MOST_LAYERS = 256
 """Layers are traced and compiled one by one: more of them would take for ever."""
@@ -121,17 +122,21 @@ class Discriminator(Network):
 
 
 def num_downsamplings(shape: tuple[int, ...]) -> int:
-    """Returns how often an image can be halved, down to 4x4 pixels (6x6 for 48 and its like, 7x7 for 28).
+    """Returns how often an image can be halved, down to 4x4 to 7x7 pixels, or an odd number up to 15.
 
     Raises:
-      ValueError: for any shape but (H, W, C) with H = W = 28, or a power of two from 8 to 1,024, or
-        three times a power of two from 12 to 768.
+      ValueError: for any shape but (H, W, C) with H = W, a multiple of 4 from 16 to 60, of 8 to 120,
+        of 16 to 240, and so on to 1,024; or 8 or 12.
     """
-    if len(shape) != 3 or shape[0] != shape[1] or shape[0] not in _DOWNSAMPLINGS:
-        accepted = ", ".join(map(str, sorted(_DOWNSAMPLINGS)))
-        given = " x ".join(map(str, shape))
-        raise ValueError(f"makes square images of {accepted} pixels; one example here is {given}")
-    return _DOWNSAMPLINGS[shape[0]]
+    if len(shape) == 3 and shape[0] == shape[1] and shape[0] in _DOWNSAMPLINGS:
+        return _DOWNSAMPLINGS[shape[0]]
+    given, side = " x ".join(map(str, shape)), shape[0]
+    near = f"from {min(_DOWNSAMPLINGS)} to {max(_DOWNSAMPLINGS)} pixels"
+    if len(shape) == 3 and shape[0] == shape[1] and 8 < side < 1024:
+        below = max(size for size in _DOWNSAMPLINGS if size < side)
+        above = min(size for size in _DOWNSAMPLINGS if size > side)
+        near = f"of {below} or {above} pixels, say"
+    raise ValueError(f"makes square images {near}; one example here is {given}")
 
 
 _CONTEXT = ("shape", "num_classes", "dtype")

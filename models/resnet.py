@@ -81,8 +81,8 @@ class ResNetGenerator(Generator):
 class ResNetDiscriminator(Discriminator):
     """Residual blocks that halve the resolution down to 8x8 pixels, then two that keep it.
 
-    The first block always halves, so that images of 8 and 28 pixels end at 4x4 and 7x7, and those of 48 at 6x6. If
-    conditional, the label is judged too, by projection (Miyato and Koyama, ICLR 2018).
+    The first block always halves, so that images of 8 and 28 pixels end at 4x4 and 7x7, and those of 48
+    at 6x6; an odd side is the last. If conditional, the label is judged too, by projection (Miyato and Koyama, ICLR 2018).
 
     Attributes:
       width: Channels of every block.
@@ -117,7 +117,7 @@ class ResNetDiscriminator(Discriminator):
 
         conv = partial(Conv, self.width, (3, 3), kernel_init=_glorot_sqrt2, dtype=self.dtype)
         x = block(examples, first=True, down=True)
-        while x.shape[1] > 8:
+        while x.shape[1] > 8 and x.shape[1] % 2 == 0:
             x = block(x, down=True)
         for _ in range(2):
             x = block(x)

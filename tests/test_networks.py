@@ -8,6 +8,7 @@ from jax.test_util import check_grads
 
 from gan.errors import UsageError
 from gan.models import DISCRIMINATORS, GENERATORS, r3gan
+from gan.models.network import num_downsamplings
 
 
 def run(registry, spec, shape, inputs, labels, train=True):
@@ -24,7 +25,7 @@ LATENTS = jax.random.normal(jax.random.key(1), [3, 16])
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize(
     "shape",
-    [(8, 8, 1), (12, 12, 1), (16, 16, 3), (28, 28, 1), (32, 32, 3), (48, 48, 3), (64, 64, 3)],
+    [(8, 8, 1), (12, 12, 1), (16, 16, 3), (20, 20, 3), (28, 28, 1), (36, 36, 3), (64, 64, 3)],
 )
 def test_dcgan_makes_and_judges_every_size(shape, conditional):
     images, _ = run(GENERATORS, f"dcgan(4, conditional={conditional})", shape, LATENTS, LABELS)
@@ -35,7 +36,7 @@ def test_dcgan_makes_and_judges_every_size(shape, conditional):
 
 
 @pytest.mark.parametrize("name", ["resnet", "r3gan"])
-@pytest.mark.parametrize("size", [8, 12, 16, 28, 32, 48, 64, 96, 128])
+@pytest.mark.parametrize("size", [8, 12, 16, 20, 28, 36, 40, 44, 48, 56, 60, 64, 72, 96, 128])
 def test_residual_networks_make_and_judge_every_size(name, size):
     spec, shape = f"{name}(width=16, conditional=True)", (size, size, 3)
     images = jax.eval_shape(lambda z: run(GENERATORS, spec, shape, z, LABELS)[0], LATENTS)
@@ -68,13 +69,31 @@ def test_only_a_conditional_network_looks_at_the_labels(name, conditional):
 
 
 @pytest.mark.parametrize(
-    "shape", [(4, 4, 1), (6, 6, 1), (20, 20, 1), (27, 27, 1), (8, 16, 1), (2,), (56, 56, 3)]
+    ("shape", "near"),
+    [
+        ((4, 4, 1), "from 8 to 1024 pixels; one example here is 4 x 4 x 1"),
+        ((2048, 2048, 3), "from 8 to 1024"),
+        ((10, 10, 1), "of 8 or 12 pixels"),
+        ((27, 27, 1), "of 24 or 28 pixels"),
+        ((62, 62, 1), "of 60 or 64 pixels"),
+        ((100, 100, 3), "of 96 or 104 pixels"),
+        ((8, 16, 1), "square images from 8 to 1024"),
+        ((2,), "square images from 8 to 1024"),
+    ],
 )
 @pytest.mark.parametrize("name", ["dcgan", "resnet", "r3gan"])
-def test_other_sizes_are_refused(name, shape):
+def test_other_sizes_are_refused(name, shape, near):
     for registry in (GENERATORS, DISCRIMINATORS):
-        with pytest.raises(UsageError, match="makes square images of 8, 12, 16, 24, 28, 32, 48"):
+        with pytest.raises(UsageError, match=near):
             registry.build(name, shape=shape, num_classes=10)
+
+
+def test_every_multiple_of_four_is_halved_to_a_base():
+    for side in range(16, 61, 4):
+        base = side >> num_downsamplings((side, side, 3))
+        assert 4 <= base <= 15
+        assert base % 2 or base < 8
+        assert base << num_downsamplings((side, side, 3)) == side
 
 
 @pytest.mark.parametrize(

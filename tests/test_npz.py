@@ -25,6 +25,7 @@ def test_names_of_classes(tmp_path):
     ("arrays", "words"),
     [
         ({"x": np.zeros(3)}, "has no array 'images'; found: x"),
+        ({"a\nb": np.zeros(3)}, r"found: a\\nb"),
         ({"images": np.zeros([3, 8, 8])}, r"images are float64 \(3, 8, 8, 1\)"),
         ({"images": np.zeros([3, 8, 9], np.uint8)}, "they must be square"),
         (

@@ -24,7 +24,7 @@ def npz(path: str) -> Dataset:
     file = user_path(path)
     arrays = _read_arrays(file)
     if "images" not in arrays:
-        found = ", ".join(names_in_npz(file)[:10]) or "none"
+        found = ", ".join(printable(name)[:40] for name in names_in_npz(file)[:10]) or "none"
         raise UsageError(f"{file} has no array 'images'; found: {found}")
     images = arrays["images"]
     if images.ndim == 3:
