@@ -225,6 +225,14 @@ def test_alternating_is_the_discriminator_first_and_the_generator_against_the_ne
     np.testing.assert_allclose(path[1], [1.0 - 0.1 * y, y])
 
 
+def test_three_discriminator_steps_are_three_steps_and_not_one_that_is_longer(x64):
+    game = GAMES.build("bilinear")
+    momentum = optax.sgd(0.1, momentum=0.5)
+    path = play(DYNAMICS.build("alternating(3)"), momentum, game, [1.0], [2.0], 1)
+    y = 2.0 + 0.1 * (1 + 1.5 + 1.75)  # the momentum grows towards 2
+    np.testing.assert_allclose(path[1], [1.0 - 0.1 * y, y])
+
+
 def test_both_players_look_ahead_before_either_steps(x64):
     game = GAMES.build("bilinear")
     path = play(DYNAMICS.build("extragradient"), optax.sgd(0.1), game, [1.0], [2.0], 1)
@@ -358,7 +366,10 @@ class Recording(Game):
         raise NotImplementedError
 
     def loss(self, role, players, batch, key):
-        self.calls.append((role, batch, tuple(np.asarray(jax.random.key_data(key)))))
+        def record(batch, key):
+            self.calls.append((role, int(batch), tuple(np.asarray(key).tolist())))
+
+        jax.debug.callback(record, batch, jax.random.key_data(key), ordered=True)
         return jnp.sum(players.of(role).params ** 2), ({}, {})
 
 
@@ -368,6 +379,7 @@ def record(spec, batches):
     rule = DYNAMICS.build(spec)
     assert rule.num_batches == len(batches)
     rule.step(game, optimizers, players, rule.init(players), batches, jax.random.key(0))
+    jax.effects_barrier()
     return game.calls
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -40,13 +41,22 @@ class Alternating(Dynamics):
         batches: Sequence[Any],
         key: jax.Array,
     ) -> StepOutput:
-        *keys, generator_key = jax.random.split(key, self.discriminator_steps + 1)
-        for batch, discriminator_key in zip(batches, keys, strict=True):
-            gradient = game.gradient("discriminator", players, batch, discriminator_key)
-            moved = update(optimizers.discriminator, players.discriminator, gradient)
-            players = players.put("discriminator", moved)
-        metrics = gradient.metrics
-        gradient = game.gradient("generator", players, batches[-1], generator_key)
+        def discriminator_step(player: PlayerState, drawn: Any) -> tuple[PlayerState, Any]:
+            point = players.put("discriminator", player)
+            gradient = game.gradient("discriminator", point, *drawn)
+            return update(optimizers.discriminator, player, gradient), gradient.metrics
+
+        keys = jax.random.split(key, self.discriminator_steps + 1)
+        if self.discriminator_steps == 1:
+            moved, metrics = discriminator_step(players.discriminator, (batches[0], keys[0]))
+        else:  # a loop, and no copies of the step: it compiles in a part of the time
+            stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *batches)
+            moved, every = jax.lax.scan(
+                discriminator_step, players.discriminator, (stacked, keys[:-1])
+            )
+            metrics = jax.tree.map(lambda values: values[-1], every)
+        players = players.put("discriminator", moved)
+        gradient = game.gradient("generator", players, batches[-1], keys[-1])
         moved = update(optimizers.generator, players.generator, gradient)
         return StepOutput(
             players.put("generator", moved), dynamics_state, metrics | gradient.metrics
