@@ -67,7 +67,23 @@ class Network(nn.Module):
 
 
 class Generator(Network):
-    """A map from latents to examples."""
+    """A map from latents to examples.
+
+    One with a mapping network, from latents to w, has two methods besides, whose composition `__call__`
+    is; `map_latents` is the one that looks at labels, mixes styles and truncates, and `__call__` has its
+    arguments:
+
+        map_latents(latents, labels, *, train, keys=None, truncation=1.0) -> w [B, L, W], for L layers
+        synthesize(w, *, train, keys=None) -> examples [B, *shape]
+    """
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the latents do not say all: `__call__` then takes `keys`, one for each example.
+
+        They are given in training. Without them, in sampling, nothing is random.
+        """
+        return False
 
     @property
     def per_sample(self) -> bool:

@@ -40,6 +40,12 @@ def main(argv: Sequence[str]) -> None:
         help="an average by its name (ema, uniform), raw, or slow after lookahead "
         "(the config's first average)",
     )
+    parser.add_argument(
+        "--truncation",
+        type=float,
+        help="of a generator with a mapping network: how far each w is from the mean of w, from 0, the "
+        "same for all, to 1, as trained (1)",
+    )
     cli.add_parts_flag(parser)
     flags = parser.parse_args(argv)
 
@@ -59,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
         labels = [names[i % len(names)] for i in range(flags.num_images)]
     run.write_samples(
         flags.output, flags.num_images, flags.seed, labels, weights=flags.weights,
-        separate=flags.separate,
+        truncation=flags.truncation, separate=flags.separate,
     )  # fmt: skip
     print(f"{flags.output}: {flags.num_images} samples of {flags.workdir} at step {run.step}")
 

@@ -74,7 +74,7 @@ def test_zcr_of_linear_networks():
     def of(role):
         fake = jnp.asarray(latents @ to_points)
         inputs = seen(lambda x: x @ slope, fake, fake, role=role, latents=jnp.asarray(latents),
-                      generate=lambda z, labels: z @ to_points)  # fmt: skip
+                      generate=lambda z: z @ to_points)  # fmt: skip
         return zcr.penalty(inputs, {})[0]
 
     moves = 0.2 * noise @ to_points

@@ -14,7 +14,12 @@ LINEAR = np.random.default_rng(0).normal(size=[3, 4 * 2 * 5]).astype(np.float32)
 
 def inputs(generate, latents=LATENTS):
     examples = jnp.zeros([len(latents), 4, 2, 5])
-    return seen(None, examples, role="generator", latents=latents, generate=generate)
+
+    def split(rows):
+        labels = jnp.arange(len(latents))[rows]
+        return latents[rows], lambda z: generate(z, labels)
+
+    return seen(None, examples, role="generator", latents=latents, split=split)
 
 
 def linear(latents, labels):
@@ -52,6 +57,19 @@ def test_the_average_passes_the_gradient_of_the_newest_lengths():
     distances = own - (2 + 0.25 * (own.mean() - 2))
     expected = np.mean(2 * distances * (own - 0.25 * own.mean()))
     np.testing.assert_allclose(jax.grad(of)(1.0), expected, rtol=1e-5)
+
+
+def test_layers_of_w_each_have_a_part_of_the_squared_norm():
+    """x = sum over L of w_l A: each layer's slope is A y, and so is the root of their mean square."""
+
+    def split(rows):
+        return jnp.zeros([4, 6, 3])[rows], lambda w: (w.sum(1) @ LINEAR).reshape(-1, 4, 2, 5)
+
+    given = seen(None, jnp.zeros([4, 4, 2, 5]), role="generator", latents=LATENTS, split=split)
+    _, means = REGULARIZERS.build("path_length").penalty(given, {"length": 0.0})
+    noise = [jax.random.normal(jax.random.key(i), [4, 2, 5]) / np.sqrt(8) for i in (0, 2)]
+    expected = np.mean([np.linalg.norm(LINEAR @ np.ravel(y)) for y in noise])
+    np.testing.assert_allclose(means["length"], expected, rtol=1e-5)
 
 
 def test_defaults_are_those_of_the_reference():

@@ -1,7 +1,7 @@
-"""The state that a run goes on from: its own checkpoint's, another run's, or a new one."""
+"""The state that a run goes on from: its own checkpoint's, another run's, or a new one; and loading it."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -135,6 +135,60 @@ def load_state(
         return transfer(state, old, experiment, on_optimizer_change, on_shape_mismatch)
     except UsageError as error:
         raise UsageError("; ".join([str(error), *_of_data(changed)])) from error
+
+
+def load_step(
+    checkpoints: Checkpoints, step: int | None, given: Sequence[str] = ()
+) -> tuple[Experiment, GANState]:
+    """Loads the checkpoint of a step, or the newest valid one, onto this machine's first device.
+
+    Args:
+      checkpoints: Those of the run.
+      step: The step; None is the newest.
+      given: Files and modules with parts that the user names; see `gan.parts.load_saved`.
+
+    Raises:
+      UsageError: where there is no such checkpoint, or its parts cannot be used.
+      RunError: where it is damaged.
+    """
+    steps, folder = checkpoints.all_steps(), checkpoints.workdir
+    if not steps:
+        raise UsageError(f"--workdir={folder}: no checkpoint is saved there yet")
+
+    def load(manifest: Manifest) -> tuple[Experiment, GANState]:
+        return load_run(checkpoints, manifest, given)
+
+    if step is None:
+        # A run under way may replace a checkpoint after it was found: hence a second try.
+        if (loaded := checkpoints.first_valid(load) or checkpoints.first_valid(load)) is None:
+            raise RunError(f"no checkpoint in {folder} can be trusted")
+        return loaded
+    if step not in steps:
+        raise UsageError(f"--step={step}: saved are {', '.join(map(str, steps))}")
+    try:
+        return load(checkpoints.verify(step))
+    except DamageError as damage:
+        raise RunError(f"checkpoint {step} of {folder} cannot be trusted: {damage}") from damage
+
+
+def load_run(
+    checkpoints: Checkpoints, manifest: Manifest, given: Sequence[str] = ()
+) -> tuple[Experiment, GANState]:
+    """Loads a checkpoint with the parts that its config names, onto this machine's first device.
+
+    Args:
+      checkpoints: Those of the run.
+      manifest: The checkpoint's, verified.
+      given: Files and modules with parts that the user names; see `gan.parts.load_saved`.
+
+    Raises:
+      UsageError: where its parts cannot be used.
+      DamageError: where it is damaged.
+    """
+    config, data = from_mapping(manifest.config), data_of(manifest)
+    names = parts.load_saved(config.parts, manifest.parts, given)
+    experiment = build(dataclasses.replace(config, parts=names, mesh="data(1)"), data)
+    return experiment, load_state(checkpoints, manifest, experiment)[0]
 
 
 def data_of(manifest: Manifest) -> Description | None:

@@ -28,16 +28,16 @@ from gan.trainers.evaluation.evaluate import make_evaluator
 from gan.trainers.evaluation.features import FEATURES
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.metric_writers import logged_lines
-from gan.trainers.resume import Origin, data_of
+from gan.trainers.resume import Origin, data_of, load_step
 from gan.trainers.sampling import (
     BATCH_SIZE,
     CLASSES,
     Sampler,
     check_output,
     check_seed,
+    check_truncation,
     choose_name,
     find_classes,
-    load_step,
     make_sampler,
     write_samples,
     write_separately,
@@ -121,14 +121,16 @@ class Run:
         return self._sampler.latents(seed, np.arange(num_images))
 
     def generate(
-        self, latents: Any, labels: Any = None, *, weights: str | None = None
-    ) -> np.ndarray:
+        self, latents: Any, labels: Any = None, *, weights: str | None = None,
+        truncation: float | None = None,
+    ) -> np.ndarray:  # fmt: skip
         """Generates an example for each latent vector.
 
         Args:
           latents: `[N, Z]`.
           labels: As in `sample`.
           weights: The name of weights; see `weights`.
+          truncation: As in `sample`.
 
         Returns:
           uint8 images `[N, H, W, C]`, or float32 points `[N, D]`.
@@ -142,9 +144,10 @@ class Run:
         if latents.ndim != 2 or latents.shape[1] != latent_dim or not len(latents):
             raise UsageError(f"latents must be [N, {latent_dim}], given {list(latents.shape)}")
         labels = self._labels(labels, len(latents))
+        check_truncation(self.experiment, truncation)
         chosen, size = self.weights(weights), BATCH_SIZE
         drawn = [
-            self._sampler.generate(chosen, latents[i : i + size], labels[i : i + size])
+            self._sampler.generate(chosen, latents[i : i + size], labels[i : i + size], truncation)
             for i in range(0, len(latents), size)
         ]
         if not all(bool(finite) for _, finite in drawn):
@@ -152,8 +155,9 @@ class Run:
         return np.concatenate([np.asarray(examples) for examples, _ in drawn])
 
     def sample(
-        self, num_images: int = 64, seed: int = 0, labels: Any = None, *, weights: str | None = None
-    ) -> np.ndarray:
+        self, num_images: int = 64, seed: int = 0, labels: Any = None, *, weights: str | None = None,
+        truncation: float | None = None,
+    ) -> np.ndarray:  # fmt: skip
         """Draws samples; sample i of a seed has the same latents whatever the weights and the number.
 
         Args:
@@ -162,6 +166,8 @@ class Run:
           labels: A class for all, or one for each, `[N]`, by number or by name; `"data"` for the
             proportions of the data (and None), `"equal"` for as many of each class.
           weights: The name of weights; see `weights`.
+          truncation: Of a generator with a mapping network: the factor of each w's distance from the
+            mean of w; with less than 1 samples are better and more alike (Karras et al., CVPR 2019).
 
         Returns:
           uint8 images `[N, H, W, C]`, or float32 points `[N, D]`.
@@ -170,7 +176,7 @@ class Run:
           UsageError: for a number or seed out of range, labels of a run without classes, or no such
             weights.
         """
-        return self._draw(num_images, seed, labels, weights)[0]
+        return self._draw(num_images, seed, labels, weights, truncation)[0]
 
     def write_samples(
         self,
@@ -180,6 +186,7 @@ class Run:
         labels: Any = None,
         *,
         weights: str | None = None,
+        truncation: float | None = None,
         separate: bool = False,
     ) -> None:
         """Writes samples to a `.png` grid, an `.npy` array, an `.npz`, or a folder of images.
@@ -188,7 +195,7 @@ class Run:
         which each image is a file; those of a conditional generator are in a folder for each class.
         """
         check_output(path, separate)
-        drawn = self._draw(num_images, seed, labels, weights)
+        drawn = self._draw(num_images, seed, labels, weights, truncation)
         write = write_separately if separate else write_samples
         write(user_path(path), self.experiment, *drawn)
 
@@ -232,12 +239,13 @@ class Run:
         return result.scores
 
     def _draw(
-        self, num_images: int, seed: int, labels: Any, weights: str | None
+        self, num_images: int, seed: int, labels: Any, weights: str | None, truncation: float | None
     ) -> tuple[np.ndarray, np.ndarray]:
         check_seed(seed)
+        check_truncation(self.experiment, truncation)
         check_num_images(num_images, self.experiment.dataset.shape)
         chosen, own = self.weights(weights), self._labels(labels, num_images)
-        return self._sampler(chosen, num_images, seed, own)
+        return self._sampler(chosen, num_images, seed, own, truncation)
 
     def _labels(self, labels: Any, count: int) -> np.ndarray:
         if labels is None or (isinstance(labels, str) and labels in CLASSES):

@@ -1,6 +1,5 @@
 """Drawing samples from a generator: during training, and from the checkpoints of a run."""
 
-import dataclasses
 import os
 import pathlib
 import tempfile
@@ -14,19 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from gan import parts
-from gan.checkpoints import Checkpoints, DamageError, Manifest
-from gan.config import from_mapping
 from gan.data.dataset import to_uint8
 from gan.data.proportions import labels_in_proportion
-from gan.errors import RunError, UsageError, nearest
+from gan.errors import UsageError, nearest
 from gan.files import replacing, user_path
+from gan.games.networks import has_mapping
 from gan.image_grid import grid_labels, image_grid, scatter, write_images, write_png
 from gan.metrics import vendi
 from gan.recalibration import recalibrate
 from gan.state import GANState, stream_key
-from gan.trainers.experiment import Experiment, build
-from gan.trainers.resume import data_of, load_state
+from gan.trainers.experiment import Experiment
 
 BATCH_SIZE = 256
 CLASSES = ("data", "equal")
@@ -72,14 +68,14 @@ class Sampler:
       experiment: The run's parts.
       latents: `(seed, indices [B]) -> [B, Z]`: sample i of a seed has the same latents whatever the
         weights and the count.
-      generate: `(weights, latents [B, Z], labels [B]) -> (examples, finite)`: a batch, and whether
-        the network's output was finite.
+      generate: `(weights, latents [B, Z], labels [B], truncation) -> (examples, finite)`: a batch, and
+        whether the network's output was finite; truncation is None or a number, see `check_truncation`.
       recalibrate: `(weights, labels [N, B]) -> weights`, over N batches: see `gan.recalibration`.
     """
 
     experiment: Experiment
     latents: Callable[[int, np.ndarray], jax.Array]
-    generate: Callable[[Any, jax.Array, np.ndarray], tuple[jax.Array, jax.Array]]
+    generate: Callable[..., tuple[jax.Array, jax.Array]]
     recalibrate: Callable[[Any, np.ndarray], Any]
 
     def weights(self, state: GANState, name: str | None = None) -> Any:
@@ -104,7 +100,12 @@ class Sampler:
         return self.recalibrate(weights, self.labels(num_batches * size).reshape(num_batches, size))
 
     def __call__(
-        self, weights: Any, count: int, seed: int, labels: np.ndarray | None = None
+        self,
+        weights: Any,
+        count: int,
+        seed: int,
+        labels: np.ndarray | None = None,
+        truncation: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draws examples, and returns them with their labels `[N]`.
 
@@ -113,10 +114,12 @@ class Sampler:
           count: N.
           seed: Seed of the latents.
           labels: The class of each example, `[N]`; None is `labels(N)`.
+          truncation: As in `generate`.
         """
         if labels is None:
             labels = self.labels(count)
-        drawn = [examples for examples, _ in self.batches(weights, count, seed, labels)]
+        batches = self.batches(weights, count, seed, labels, truncation)
+        drawn = [examples for examples, _ in batches]
         return np.concatenate(drawn), labels
 
     def labels(self, count: int, classes: str = "data") -> np.ndarray:
@@ -133,7 +136,12 @@ class Sampler:
         return labels_in_proportion(counts if classes == "data" else counts > 0, count)
 
     def batches(
-        self, weights: Any, count: int, seed: int, labels: np.ndarray | None = None
+        self,
+        weights: Any,
+        count: int,
+        seed: int,
+        labels: np.ndarray | None = None,
+        truncation: float | None = None,
     ) -> Iterator[tuple[np.ndarray, bool]]:
         """Yields the same examples in batches, each with whether the network's output was finite."""
         if labels is None:
@@ -142,7 +150,7 @@ class Sampler:
         for begin in range(0, count, size):
             latents = self.latents(seed, np.arange(begin, begin + size))
             own = np.resize(labels[begin : begin + size], size)  # the last batch is filled up
-            examples, finite = self.generate(weights, latents, own)
+            examples, finite = self.generate(weights, latents, own, truncation)
             yield np.asarray(examples)[: count - begin], bool(finite)
 
 
@@ -168,9 +176,10 @@ def make_sampler(experiment: Experiment) -> Sampler:
 
     @jax.jit
     def generate(
-        weights: Any, latents: jax.Array, labels: jax.Array
+        weights: Any, latents: jax.Array, labels: jax.Array, truncation: Any = None
     ) -> tuple[jax.Array, jax.Array]:
-        examples = game.sample(weights["params"], weights["variables"], latents, labels)
+        params, variables = weights["params"], weights["variables"]
+        examples = game.sample(params, variables, latents, labels, truncation)
         finite = jnp.isfinite(examples).all()
         return to_uint8(examples) if examples.ndim == 4 else examples, finite
 
@@ -252,64 +261,27 @@ def make_diversity(sampler: Sampler) -> Callable[[GANState], float]:
     return measure
 
 
-def load_step(
-    checkpoints: Checkpoints, step: int | None, given: Sequence[str] = ()
-) -> tuple[Experiment, GANState]:
-    """Loads the checkpoint of a step, or the newest valid one, onto this machine's first device.
-
-    Args:
-      checkpoints: Those of the run.
-      step: The step; None is the newest.
-      given: Files and modules with parts that the user names; see `gan.parts.load_saved`.
-
-    Raises:
-      UsageError: where there is no such checkpoint, or its parts cannot be used.
-      RunError: where it is damaged.
-    """
-    steps, folder = checkpoints.all_steps(), checkpoints.workdir
-    if not steps:
-        raise UsageError(f"--workdir={folder}: no checkpoint is saved there yet")
-
-    def load(manifest: Manifest) -> tuple[Experiment, GANState]:
-        return load_run(checkpoints, manifest, given)
-
-    if step is None:
-        # A run under way may replace a checkpoint after it was found: hence a second try.
-        if (loaded := checkpoints.first_valid(load) or checkpoints.first_valid(load)) is None:
-            raise RunError(f"no checkpoint in {folder} can be trusted")
-        return loaded
-    if step not in steps:
-        raise UsageError(f"--step={step}: saved are {', '.join(map(str, steps))}")
-    try:
-        return load(checkpoints.verify(step))
-    except DamageError as damage:
-        raise RunError(f"checkpoint {step} of {folder} cannot be trusted: {damage}") from damage
-
-
-def load_run(
-    checkpoints: Checkpoints, manifest: Manifest, given: Sequence[str] = ()
-) -> tuple[Experiment, GANState]:
-    """Loads a checkpoint with the parts that its config names, onto this machine's first device.
-
-    Args:
-      checkpoints: Those of the run.
-      manifest: The checkpoint's, verified.
-      given: Files and modules with parts that the user names; see `gan.parts.load_saved`.
-
-    Raises:
-      UsageError: where its parts cannot be used.
-      DamageError: where it is damaged.
-    """
-    config, data = from_mapping(manifest.config), data_of(manifest)
-    names = parts.load_saved(config.parts, manifest.parts, given)
-    experiment = build(dataclasses.replace(config, parts=names, mesh="data(1)"), data)
-    return experiment, load_state(checkpoints, manifest, experiment)[0]
-
-
 def check_seed(seed: int) -> None:
     """Raises UsageError for a seed of more than 32 bits."""
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         raise UsageError(f"--seed must be from 0 to 2**32 - 1, given {seed}")
+
+
+def check_truncation(experiment: Experiment, truncation: float | None) -> None:
+    """Checks a factor by which every w is drawn towards the mean of w; None is no truncation.
+
+    Raises:
+      UsageError: where the generator has no w, and for a number outside [-2, 2].
+    """
+    if truncation is None:
+        return
+    if not has_mapping(experiment.game.generator):
+        raise UsageError(
+            f"truncation: the generator of this run, {experiment.config.generator}, has no mapping "
+            f"network and so no w to truncate; that of stylegan2 has one"
+        )
+    if not -2 <= truncation <= 2:
+        raise UsageError(f"truncation must be in [-2, 2], 1 for none, given {truncation}")
 
 
 def find_classes(experiment: Experiment, names: Sequence[str]) -> list[int]:

@@ -1,6 +1,6 @@
 """The adversarial game of a generator and a discriminator (Goodfellow et al., 2014)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from gan.errors import UsageError
 from gan.games.draw import Draw, draw
 from gan.games.game import Game, with_metrics
 from gan.games.microbatches import Evaluate, Evaluation, over_microbatches
+from gan.games.networks import apply_generator, apply_network, check_shape, split_generator
 from gan.games.penalties import Penalties, apply_penalties, update_number
 from gan.losses import Loss
 from gan.players import (
@@ -59,7 +60,8 @@ class AdversarialGame(Game):
     """A GAN.
 
     Attributes:
-      generator: A module, `(latents [B, Z], labels [B] or None, train=) -> [B, *shape]`.
+      generator: A module, `(latents [B, Z], labels [B] or None, train=) -> [B, *shape]`. If it has a
+        true attribute `stochastic`, it takes `keys [B]` besides.
       discriminator: A module, `(examples [B, *shape], labels [B] or None, train=) -> logits [B]`, or
         these and the logits of the classes `[B, classes]`, where the loss asks for them. If it has a
         true attribute `per_sample`, no sample's logit may depend on the others.
@@ -261,8 +263,9 @@ class AdversarialGame(Game):
 
     def _generate(self, generator: PlayerState, drawn: Draw) -> tuple[jax.Array, Variables]:
         """Returns a fake example `[B, *shape]` for each real one, and the new variables."""
-        fake, variables = _apply(self.generator, generator, drawn.latents, drawn.labels)
-        _check_shape("generator", fake, drawn.examples.shape)
+        own = (drawn.latents, drawn.labels, drawn.keys["generator"])
+        fake, variables = apply_generator(self.generator, generator, *own)
+        check_shape("generator", fake, drawn.examples.shape)
         return fake, variables
 
     def _judge(
@@ -271,10 +274,10 @@ class AdversarialGame(Game):
         """Returns the logits of the real and the fake examples, and the new variables."""
         fake = self._augmented(discriminator, fake, drawn.keys["fake"])
         real = self._augmented(discriminator, drawn.examples, drawn.keys["real"])
-        of_fake, after_fake = _apply(self.discriminator, discriminator, fake, drawn.labels)
+        of_fake, after_fake = apply_network(self.discriminator, discriminator, fake, drawn.labels)
         # Two calls keep the batch statistics of real and fake examples apart.
         then = discriminator.replace(variables=after_fake)  # type: ignore[attr-defined]
-        of_real, variables = _apply(self.discriminator, then, real, drawn.labels)
+        of_real, variables = apply_network(self.discriminator, then, real, drawn.labels)
         real_logits, real_classes = self._outputs(of_real, drawn)
         fake_logits, fake_classes = self._outputs(of_fake, drawn)
         return Logits(real_logits, fake_logits, real_classes, fake_classes), variables
@@ -289,7 +292,7 @@ class AdversarialGame(Game):
                     "(logits [B], class logits [B, classes])"
                 )
             output, classes = output
-        _check_shape("discriminator", output, drawn.labels.shape)
+        check_shape("discriminator", output, drawn.labels.shape)
         return output, classes
 
     def _augmented(
@@ -344,17 +347,22 @@ class AdversarialGame(Game):
         def critic(examples: jax.Array) -> jax.Array:
             """Returns the logits `[B]`, as a function of the examples alone."""
             examples = self._augmented(discriminator, examples, drawn.keys["real"])
-            output, _ = _apply(self.discriminator, discriminator, examples, drawn.labels)
+            output, _ = apply_network(self.discriminator, discriminator, examples, drawn.labels)
             return self._outputs(output, drawn)[0]
 
-        def generate(latents: jax.Array, labels: jax.Array) -> jax.Array:
-            return _apply(self.generator, generator, latents, labels)[0]
+        def generate(latents: jax.Array) -> jax.Array:
+            own = (latents, drawn.labels, drawn.keys["generator"])
+            return apply_generator(self.generator, generator, *own)[0]
+
+        def split(rows: slice) -> tuple[jax.Array, Callable[[jax.Array], jax.Array]]:
+            own = (x[rows] for x in (drawn.latents, drawn.labels, drawn.keys["generator"]))
+            return split_generator(self.generator, generator, *own)
 
         # A network without variables judges the same examples the same, whatever it has seen since.
         known = of_logits or not network_variables(discriminator.variables)
         inputs = PenaltyInputs(
             role, drawn.examples, fake, drawn.latents, drawn.labels, drawn.keys["penalty"], critic,
-            generate, drawn.step,
+            generate, split, drawn.step,
             real_logits=logits.real if logits is not None and known else None,
             fake_logits=logits.fake if logits is not None and of_logits else None,
         )  # fmt: skip
@@ -362,33 +370,28 @@ class AdversarialGame(Game):
         return apply_penalties(self.regularizers, inputs, states, drawn)
 
     def sample(
-        self, params: Params, variables: Variables, latents: jax.Array, labels: jax.Array | None
+        self,
+        params: Params,
+        variables: Variables,
+        latents: jax.Array,
+        labels: jax.Array | None,
+        truncation: Any = None,
     ) -> jax.Array:
-        """Generates examples `[B, *shape]` from latents `[B, Z]`, in evaluation mode."""
+        """Generates examples `[B, *shape]` from latents `[B, Z]`, in evaluation mode.
+
+        Args:
+          params: The generator's.
+          variables: Its own.
+          latents: `[B, Z]`.
+          labels: `[B]`.
+          truncation: Factor of each w's distance from the mean of w (Karras et al., CVPR 2019, section
+            B), a number; None for a generator without a mapping network.
+        """
         variables = {"params": params, **network_variables(variables)}
-        examples: Any = self.generator.apply(variables, latents, labels, train=False)
+        options = {} if truncation is None else {"truncation": truncation}
+        examples: Any = self.generator.apply(variables, latents, labels, train=False, **options)
         return at_least_float32(examples)
-
-
-def _check_shape(role: Role, output: jax.Array, shape: tuple[int, ...]) -> None:
-    """Raises UsageError for a network whose output has another shape: a loss might broadcast it."""
-    if output.shape != shape:
-        raise UsageError(
-            f"the {role} must return {list(shape)} for a batch of {shape[0]}, and returns "
-            f"{list(output.shape)}"
-        )
 
 
 def _at(player: PlayerState, params: Params) -> PlayerState:
     return player.replace(params=params)  # type: ignore[attr-defined]
-
-
-def _apply(
-    module: nn.Module, player: PlayerState, inputs: jax.Array, labels: jax.Array | None
-) -> tuple[Any, Variables]:
-    """Returns a network's output in training mode, in at least float32, and its new variables."""
-    own = network_variables(player.variables)
-    output, variables = module.apply(
-        {"params": player.params, **own}, inputs, labels, train=True, mutable=list(own)
-    )
-    return jax.tree.map(at_least_float32, output), variables

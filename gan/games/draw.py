@@ -18,7 +18,7 @@ class Draw:
       labels: int32 `[B]`, of the real and of the fake examples.
       latents: float32 `[B, Z]`.
       keys: Random keys `[B]` by what they are for: `real` and `fake` for augmentations, `loss`,
-        `penalty`.
+        `penalty`, `generator` for what is random in it besides the latents.
       update: Number of the discriminator's update, an int32 scalar from 0.
       step: Generator updates before this one, an int32 scalar.
     """
@@ -60,7 +60,7 @@ def draw(batch: Batch, latent_dim: int, key: jax.Array, size: int | None = None)
         examples, labels = split_batch(examples[rows]), split_batch(labels[rows])
     latents_key, rest = jax.random.split(key)
     latents = jax.random.normal(latents_key, [len(labels), latent_dim])
-    names = ("real", "fake", "loss", "penalty")
+    names = ("real", "fake", "loss", "penalty", "generator")
     keys = {
         name: jax.random.split(jax.random.fold_in(rest, number), len(labels))
         for number, name in enumerate(names)

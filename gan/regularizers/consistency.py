@@ -99,7 +99,7 @@ class LatentConsistency(Regularizer):
     def penalty(self, inputs: PenaltyInputs, state: Any) -> tuple[jax.Array, Any]:  # noqa: D102
         latents = inputs.latents
         noise = jax.vmap(lambda key: jax.random.normal(key, latents.shape[1:]))(inputs.keys)
-        close = inputs.generate(latents + self.sigma * noise, inputs.labels)  # [B, *shape]
+        close = inputs.generate(latents + self.sigma * noise)  # [B, *shape]
         if inputs.role == "generator":
             return -((inputs.fake - close) ** 2).mean(), {}
         return ((inputs.critic(inputs.fake) - inputs.critic(close)) ** 2).mean(), {}

@@ -1,4 +1,4 @@
-"""Path length: a generator that moves its examples equally far wherever the latents move."""
+"""Path length: a generator that moves its examples equally far wherever w, or the latents, move."""
 
 import math
 from dataclasses import dataclass
@@ -19,8 +19,10 @@ from gan.regularizers.regularizer import REGULARIZERS, Every, PenaltyInputs, Reg
 class PathLength(Regularizer):
     """The penalty weight * E (l - a)^2 on the generator, where l = ||J^T y||_2 and a averages l.
 
-    J is the derivative of G(z) in the latents z, and y is normal, of variance 1 / (H W) (1 for points).
-    a is a moving average which already contains the batch's own mean, and passes its gradient.
+    J is the derivative of the examples in w, the latents after the mapping network, or in the latents
+    themselves where there is none; with a w for each of L layers, the squared norm is the mean over
+    them. y is normal, of variance 1 / (H W) (1 for points). a is a moving average which already
+    contains the batch's own mean, and passes its gradient.
 
     Attributes:
       weight: Factor of the penalty, or a schedule of it.
@@ -29,8 +31,8 @@ class PathLength(Regularizer):
       batch_shrink: n; the penalty is of every n-th fake example.
 
     Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 3.2,
-    equation 4, and appendix B. There l is with respect to w, the latents after the mapping network;
-    the details and defaults are those of github.com/NVlabs/stylegan2-ada-pytorch, `training/loss.py`.
+    equation 4, and appendix B. The details and defaults are those of
+    github.com/NVlabs/stylegan2-ada-pytorch, `training/loss.py`.
     """
 
     weight: Weight = 2.0
@@ -53,14 +55,14 @@ class PathLength(Regularizer):
                 f"examples of the generator's batch, or of a part of it"
             )
         # Every n-th, not the first ones: those of a batch that is split stay where they are.
-        latents, labels, keys = (
-            x[:: self.batch_shrink] for x in (inputs.latents, inputs.labels, inputs.keys)
-        )
-        examples, pull_back = jax.vjp(lambda z: inputs.generate(z, labels), latents)
+        rows = slice(None, None, self.batch_shrink)
+        keys = inputs.keys[rows]
+        w, synthesize = inputs.split(rows)
+        examples, pull_back = jax.vjp(synthesize, w)
         noise = jax.vmap(lambda key: jax.random.normal(key, examples.shape[1:]))(keys)
         pixels = math.prod(examples.shape[1:-1])
-        (slopes,) = pull_back((noise / math.sqrt(pixels)).astype(examples.dtype))  # [N, Z]
-        lengths = norms(slopes)  # [N]
+        (slopes,) = pull_back((noise / math.sqrt(pixels)).astype(examples.dtype))  # as w
+        lengths = norms(slopes) / math.sqrt(math.prod(w.shape[1:-1]))  # [N]
         means = {"length": lengths.mean()}
         return ((lengths - self.update(state, means)["length"]) ** 2).mean(), means
 

@@ -31,8 +31,11 @@ class PenaltyInputs:
       keys: A random key for each sample, `[B]`.
       critic: The discriminator in training mode, from examples `[B, *shape]` to logits `[B]`; where
         it is augmented, of the augmented examples.
-      generate: The generator in training mode, from latents `[N, Z]` and labels `[N]`, of all samples
-        or of some, to examples `[N, *shape]`; a constant to the discriminator's penalties.
+      generate: The generator in training mode, from other latents `[B, Z]` of the samples, with their
+        labels, to examples `[B, *shape]`; a constant to the discriminator's penalties.
+      split: The same in two halves: for some rows of the batch, what the mapping network makes of their
+        latents, w `[N, L, W]`, and the function from there to examples `[N, *shape]`. Where the generator
+        has no mapping network, w is the latents `[N, Z]`.
       step: Generator updates before this one, an int32 scalar.
       real_logits: `critic(real)` `[B]` where the loss has it; see `logits_of_real`.
       fake_logits: The loss's own logits `[B]` of the fake examples, for penalties that are `of_logits`.
@@ -45,7 +48,8 @@ class PenaltyInputs:
     labels: jax.Array
     keys: jax.Array
     critic: Critic
-    generate: Callable[[jax.Array, jax.Array], jax.Array]
+    generate: Callable[[jax.Array], jax.Array]
+    split: Callable[[slice], tuple[jax.Array, Callable[[jax.Array], jax.Array]]]
     step: jax.Array
     real_logits: jax.Array | None = None
     fake_logits: jax.Array | None = None

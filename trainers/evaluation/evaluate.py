@@ -24,14 +24,8 @@ from gan.trainers.evaluation.results import Result
 from gan.trainers.evaluation.scorer import Scorer, with_progress
 from gan.trainers.experiment import Experiment
 from gan.trainers.metric_writers import open_event_file
-from gan.trainers.sampling import (
-    Sampler,
-    check_seed,
-    choose_name,
-    load_run,
-    load_step,
-    make_sampler,
-)
+from gan.trainers.resume import load_run, load_step
+from gan.trainers.sampling import Sampler, check_seed, choose_name, make_sampler
 from gan.trainers.workdir import Workdir
 
 
