@@ -1,4 +1,4 @@
-"""A spec for every name in the registries that have many."""
+"""A spec for every name in the registries that have many, and one for each network."""
 
 import inspect
 
@@ -19,6 +19,13 @@ _ARGUMENTS = {
     "cosine_kwargs": "[{'init_value': 0.0, 'peak_value': 0.1, 'warmup_steps': 1, 'decay_steps': 3}]",
     "args": "sgd(0.01)", "key": "0", "boundaries_and_scales": "{3: 0.1}", "measure": "0.1",
 }  # fmt: skip
+
+TINY_NETWORKS = {  # by name; the same for generator and discriminator
+    "mlp": "mlp(4, 1)",
+    "dcgan": "dcgan(4)",
+    "resnet": "resnet(4)",
+    "r3gan": "r3gan(8, cardinality=2)",
+}
 
 
 def every_optimizer() -> list[str]:

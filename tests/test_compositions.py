@@ -3,6 +3,8 @@
 The losses that are formulas alone go with all in tests/test_games.py and tests/test_train_step.py.
 """
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from gan.models import DISCRIMINATORS, GENERATORS
 from gan.regularizers import REGULARIZERS
 from gan.trainers.experiment import build
 from gan.trainers.train_step import make_train_step, scalars
+from tests.every import TINY_NETWORKS
 
 ONCE = "piecewise_constant_schedule(1.0, {1: 0.0})"  # 1 at the first step, then 0
 WEIGHTED = tuple(
@@ -24,7 +27,17 @@ FEW = ("simultaneous", "alternating")  # the others compile long
 EVERY_DYNAMICS = [
     pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in DYNAMICS
 ]
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile
 NETWORKS = sorted({*GENERATORS} & {*DISCRIMINATORS})
+
+
+def every_composition():
+    """Yields every network with every loss and every dynamics; with which the other two go, varies."""
+    for row, network in enumerate(NETWORKS):
+        dynamics = itertools.islice(itertools.cycle(DYNAMICS), row, None)
+        for column, (loss, rule) in enumerate(zip(LOSSES, dynamics, strict=False)):
+            devices = 8 if (row + column) % 2 else 1
+            yield network, loss, rule, devices, "bfloat16" if column % 2 else "float32"
 
 
 def steps(count, **changes):
@@ -35,7 +48,10 @@ def steps(count, **changes):
     }  # fmt: skip
     experiment = build(TrainConfig(**(parts | changes)))
     data = experiment.make_loader(experiment.load_examples()).at(0, 0).data
-    state, train_step, logged = experiment.init_on_mesh(), make_train_step(experiment), []
+    state, logged = experiment.init_on_mesh(), []
+    with jax.set_mesh(experiment.mesh):
+        lowered = make_train_step(experiment).jitted.lower(state, data, 1)
+        train_step = lowered.compile(compiler_options=QUICK)
     for _ in range(count):
         state, metrics, not_finite = train_step(state, data, 1)
         assert not any(map(bool, not_finite.causes.values())), not_finite.causes
@@ -62,13 +78,12 @@ def test_all_regularizers_with_every_dynamics_and_weights_by_the_runs_step(dynam
     ("network", "precision"), [*((name, "float32") for name in NETWORKS), ("dcgan", "bfloat16")]
 )
 def test_all_regularizers_with_every_network_and_precision(network, precision):
-    sizes = {"resnet": "4", "r3gan": "8, cardinality=2"}.get(network, "4")
-    generator = "dcgan(4, batch_norm=False)" if network == "dcgan" else f"{network}({sizes})"
+    generator = "dcgan(4, batch_norm=False)" if network == "dcgan" else TINY_NETWORKS[network]
     regularizers = WEIGHTED if network != "resnet" else ("r1", "zcr", "lecam(start_step=0)")
     steps(
         1,
         generator=generator.replace(")", ", conditional=True)"),
-        discriminator=f"{network}({sizes})",
+        discriminator=TINY_NETWORKS[network],
         loss="acgan(hinge)",
         regularizers=regularizers,
         precision=precision,
@@ -85,6 +100,24 @@ def test_the_losses_that_are_more_than_formulas_with_every_dynamics(loss, dynami
         discriminator="mlp(4, 0)",
         loss=loss,
         dynamics=dynamics,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "loss", "dynamics", "devices", "precision"), every_composition()
+)
+def test_every_network_with_every_loss_and_dynamics(network, loss, dynamics, devices, precision):
+    spec = TINY_NETWORKS[network].replace(")", ", conditional=True)")
+    steps(
+        1,
+        generator=spec,
+        discriminator=spec,
+        loss=loss,
+        dynamics=dynamics,
+        mesh=f"data({devices})",
+        precision=precision,
+        batch_size=16,
     )
 
 
