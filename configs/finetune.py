@@ -1,7 +1,7 @@
 """A trained run goes on with a few pictures of one's own, 32x32 in colour.
 
-    python scripts/train.py --config configs/cifar10.py --workdir runs/cifar10
-    python scripts/train.py --config configs/finetune.py --workdir runs/photos \
+python scripts/train.py --config configs/cifar10.py --workdir runs/cifar10
+python scripts/train.py --config configs/finetune.py --workdir runs/photos \
         --init_from runs/cifar10 --reset_step --config.dataset="images('photos/', resolution=32)"
 """
 
