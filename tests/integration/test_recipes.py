@@ -84,6 +84,13 @@ def narrow(registry, text):
     return text_of(Spec(spec.name, (), tuple(values.items())))
 
 
+def fewer_steps(dynamics):
+    """Makes the discriminator's steps two at most, whose tracing takes long."""
+    (spec,) = parse(dynamics)
+    keywords = {key: min(value, 2) for key, value in spec.kwargs if key == "discriminator_steps"}
+    return text_of(Spec(spec.name, spec.args, tuple((dict(spec.kwargs) | keywords).items())))
+
+
 def small(config):
     """A config in small form, whose other parts are the recipe's own."""
     networks = {role: narrow(NETWORKS[role], getattr(config, role)) for role in ROLES}
@@ -91,6 +98,7 @@ def small(config):
     return dataclasses.replace(
         config,
         **networks,
+        dynamics=fewer_steps(config.dynamics),
         batch_size=BATCH_SIZE,
         generator_batch_size=config.generator_batch_size and int(times * BATCH_SIZE),
         microbatches=min(config.microbatches, 2),
