@@ -173,3 +173,8 @@ def test_it_says_how_it_is_run_and_what_is_known_of_its_result(name):
     text = recipes()[name].read_text()
     assert re.search(rf"train\.py --config configs/{name}\.py --workdir runs/\w+", text)
     assert re.search(r"took|run to its end|not yet run", text)
+
+
+def test_the_docs_have_a_row_for_each_recipe(root):
+    page = (root / "docs" / "networks.md").read_text().partition("\n## Recipes\n")[2]
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(recipes())
