@@ -156,7 +156,7 @@ def measure(
             try:
                 pytorch = stack.enter_context(start_pytorch(experiment.dataset.shape))
             except UsageError as error:
-                optional["no_twin"] = str(error)
+                optional["no_twin"] = str(error).partition(": ")[2]  # without the command
         if pytorch is not None:
             for variant in pytorch.variants:
                 sides[variant] = partial(_pytorch_step_seconds, pytorch, variant, few)

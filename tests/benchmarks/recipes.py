@@ -21,7 +21,7 @@ def find_recipes(words: Sequence[str]) -> dict[str, pathlib.Path]:
     Raises:
       UsageError: for a word that is neither.
     """
-    known, found = recipes(), {}
+    known, found = recipes(), dict[str, pathlib.Path]()
     for word in words:
         if word == "all":
             found |= known
