@@ -1,13 +1,14 @@
-r"""Measures how fast a config trains here: images per second, fraction of the peak, start-up time.
+r"""Measures how fast recipes train here: images per second, fraction of the peak, start-up time.
 
-python scripts/benchmark.py --config configs/digits.py
-python scripts/benchmark.py --config configs/cifar10.py --config.dataset='noise(32)' \
-        --config.data_augmentation='()' --against pytorch --json cifar10.json
+python scripts/benchmark.py --config digits
+python scripts/benchmark.py --config cifar10 --noise --against pytorch --json cifar10.json
+python scripts/benchmark.py --config all --noise --step_only --rounds 3 --config.batch_size=8
 
-The sides take turns; each figure is a median, with the smallest and the largest value in brackets.
-Leave the machine alone meanwhile. `noise(size, channels)` stands in for a dataset that is not there.
-`--against pytorch` needs a checkout of this project and `pip install torch==2.13.0`; it knows no
-conditional networks and no augmentation.
+Recipes are those of `configs/`, by name; any other file with get_config() is one too. The sides take
+turns; each figure is a median, with the smallest and the largest value in brackets. Leave the machine
+alone meanwhile. `--noise` stands in for data that are not there; `--config.generator=...` and the like
+make a recipe small enough for a CPU. `--against pytorch` needs a checkout of this project and `pip
+install torch==2.13.0`; it has no conditional networks, and says where it has no twin of a recipe.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))  # where `build/` was deleted
 
 from gan import cli, environment
+from gan.config import TrainConfig
 from gan.errors import UsageError
 from gan.files import user_path
 
@@ -29,8 +31,20 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 def main(argv: Sequence[str]) -> None:
     """Parses the flags, measures, and prints a table; writes all figures to a file on request."""
     parser = cli.make_parser(__doc__)
-    parser.add_argument("--config", required=True, metavar="FILE", help="a file with get_config()")
+    sys.path.insert(0, str(_ROOT))  # before other packages named `tests`
+    from tests.benchmarks.recipes import find_recipes, noise_like, recipes
+
+    parser.add_argument(
+        "--config",
+        required=True,
+        nargs="+",
+        metavar="RECIPE",
+        help=f"all, files with get_config(), or names: {', '.join(recipes())}",
+    )
     parser.add_argument("--config.KEY", metavar="VALUE", help="changes one key of the config")
+    parser.add_argument(
+        "--noise", action="store_true", help="random pixels of the same shape in place of the data"
+    )
     parser.add_argument("--against", choices=["pytorch"], help="compare with PyTorch")
     parser.add_argument("--rounds", type=int, default=10, help="turns of each side (10)")
     parser.add_argument("--json", metavar="FILE", help="file for all figures")
@@ -46,37 +60,45 @@ def main(argv: Sequence[str]) -> None:
     if flags.against and importlib.util.find_spec("torch") is None:
         raise UsageError("--against pytorch needs it: pip install torch==2.13.0")
 
-    sys.path.insert(0, str(_ROOT))  # before other packages named `tests`
     from gan import config_files
     from tests.benchmarks.benchmark import describe, measure
     from tests.benchmarks.pytorch_process import PyTorchProcess
 
-    config = config_files.load(flags.config, overrides, flags.parts)
+    def load(path: pathlib.Path) -> tuple[TrainConfig, list[str]]:
+        """Returns a config, and the command that trains it."""
+        config, changes = config_files.load(path, overrides, flags.parts), dict(overrides)
+        if flags.noise:
+            changes["dataset"] = noise_like(config.dataset)
+            config = dataclasses.replace(config, dataset=changes["dataset"])
+        command = [sys.executable, str(_ROOT / "scripts" / "train.py"), "--config", str(path)]
+        command += [f"--config.{key}={value}" for key, value in changes.items()]
+        return config, [*command, "--parts", *flags.parts] if flags.parts else command
+
+    loaded = {name: load(path) for name, path in find_recipes(flags.config).items()}
     cli.log_to_terminal()
     environment.check_devices()
+    figures = {}
+    for name, (config, train) in loaded.items():
 
-    def start_pytorch(shape: Sequence[int]) -> PyTorchProcess:
-        command = [sys.executable, "-m", "tests.benchmarks.pytorch"]
-        options = {"shape": list(shape), "dtype": config.precision}
-        return PyTorchProcess(command, _ROOT, dataclasses.asdict(config) | options)
+        def start_pytorch(shape: Sequence[int], config: TrainConfig = config) -> PyTorchProcess:
+            command = [sys.executable, "-m", "tests.benchmarks.pytorch"]
+            options = {"shape": list(shape), "dtype": config.precision}
+            return PyTorchProcess(command, _ROOT, dataclasses.asdict(config) | options)
 
-    train = [sys.executable, str(_ROOT / "scripts" / "train.py"), "--config", flags.config]
-    train += [f"--config.{key}={value}" for key, value in overrides.items()]
-    if flags.parts:
-        train += ["--parts", *flags.parts]
-    result = measure(
-        config,
-        flags.rounds,
-        start_pytorch if flags.against else None,
-        None if flags.step_only else train,
-        loop=not flags.step_only,
-    )
-    print(describe(result))
-    if flags.json:
-        values = dataclasses.asdict(result)
+        result = measure(
+            config,
+            flags.rounds,
+            start_pytorch if flags.against else None,
+            None if flags.step_only else train,
+            loop=not flags.step_only,
+        )
+        print(f"{name}\n{describe(result)}" if len(loaded) > 1 else describe(result), flush=True)
+        figures[name] = values = dataclasses.asdict(result)
         spread = values["ratio_to_best_pytorch_spread"] = values["ratio_to_best_pytorch"]
         values["ratio_to_best_pytorch"] = spread and spread["median"]  # for other programs
-        user_path(flags.json).write_text(json.dumps(values, indent=2) + "\n")
+        if flags.json:
+            written = figures if len(loaded) > 1 else values
+            user_path(flags.json).write_text(json.dumps(written, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from gan.augmentation.ada import _draws
 from gan.augmentation.ada_color import filter_bands, recolour
 from gan.augmentation.ada_geometry import resample
 from gan.errors import UsageError
+from gan.schedules import counted_from
 
 OPS = ("xflip", "rotate90", "xint", "scale", "rotate", "aniso", "xfrac", "brightness", "contrast",
        "lumaflip", "hue", "saturation", "filter", "noise", "cutout")  # fmt: skip
@@ -67,6 +70,25 @@ def test_a_fixed_p_has_no_state():
     state = adapted.init() | {"strength": jnp.float32(0.3)}
     same = jax.jit(lambda x, keys: (fixed(x, {}, keys), adapted(x, state, keys)))(x, KEYS[:4])
     np.testing.assert_allclose(*same, atol=1e-6)
+
+
+def test_p_by_a_schedule_is_that_of_the_runs_step():
+    """R3GAN's path, half a cosine, in plain Python; and the images are those of a p that stays there."""
+    scheduled, x = only("brightness", p="cosine_schedule(0.0, 0.55, 40)"), images(4, 8, 8, 3)
+    assert scheduled.init() == {}
+    assert not scheduled.reads_signs
+
+    @jax.jit
+    def at(step):
+        with counted_from(step):
+            return scheduled(x, {}, KEYS[:4]), scheduled.metrics({})["augmentation/strength"]
+
+    for step in (0, 10, 25, 90):
+        p = 0.55 * (1 - math.cos(math.pi * min(step / 40, 1.0))) / 2
+        changed, strength = at(jnp.int32(step))
+        np.testing.assert_allclose(strength, p, atol=1e-6)
+        np.testing.assert_allclose(changed, only("brightness", p=p)(x, {}, KEYS[:4]), atol=1e-6)
+    assert (changed != x).any()
 
 
 def test_at_p_0_the_images_are_as_they_were():

@@ -93,6 +93,13 @@ def test_it_is_compared_with_the_best_variant(tmp_path):
     assert dataclasses.asdict(result)["ratio_to_best_pytorch"]["median"] > 0
 
 
+def test_without_a_twin_ours_is_measured_and_a_line_says_why(tmp_path):
+    result = measure(SMALL, 1, lambda shape: pytorch_process(tmp_path, "unknown"), loop=False)
+    assert result.no_twin.endswith("it has no generator 'unknown'")
+    assert result.pytorch_step_seconds is None
+    assert result.no_twin in describe(result)
+
+
 def test_what_another_program_cannot_do_is_its_word(tmp_path):
     with pytest.raises(UsageError, match="it has no generator 'unknown'"):
         pytorch_process(tmp_path, "unknown")

@@ -22,6 +22,7 @@ from gan.models import DISCRIMINATORS, GENERATORS
 from gan.optimizers import OPTIMIZERS
 from gan.players import Pair, PlayerState
 from gan.regularizers import REGULARIZERS
+from gan.schedules import SCHEDULES
 from tests.test_pytorch_networks import dcgan_discriminator, dcgan_generator, nchw
 
 pytestmark = pytest.mark.reference
@@ -76,6 +77,18 @@ def test_optimizers(torch, training, spec):
             np.testing.assert_allclose(one, other.detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("spec", ["linear_schedule(0.2, 0.1, 10)", "cosine_schedule(0.05, 0.2, 7)"])
+def test_learning_rates_go_by_the_same_schedules(torch, training, spec):
+    ours = SCHEDULES.build(spec)
+    theirs = training.Training(
+        TrainConfig(**TINY, generator_optimizer=f"adam({spec})", data_augmentation=("flip",)), SHAPE
+    )
+    for step in range(12):
+        theirs.step()
+        (group,) = theirs.generator_optimizer.param_groups
+        np.testing.assert_allclose(group["lr"], ours(step), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("dynamics", "loss", "regularizers"),
     [
@@ -88,9 +101,11 @@ def test_optimizers(torch, training, spec):
         ("simultaneous", "wasserstein", ("gradient_penalty",)),
         ("simultaneous", "minimax", ()),
         ("simultaneous", "least_squares", ()),
+        ("alternating(2)", "hinge", ()),
     ],
 )
 def test_one_step(torch, training, monkeypatch, dynamics, loss, regularizers):
+    of_generator = 6 if dynamics == "alternating(2)" else None  # its own batch size
     ours = DYNAMICS.build(dynamics)
     game = AdversarialGame(
         GENERATORS.build(TINY["generator"], shape=SHAPE, num_classes=1),
@@ -99,6 +114,7 @@ def test_one_step(torch, training, monkeypatch, dynamics, loss, regularizers):
         LATENT_DIM,
         SHAPE,
         {spec: REGULARIZERS.build(spec) for spec in regularizers},
+        generator_batch_size=of_generator,
     )
     rate = 0.01
     optimizers = Pair(optax.sgd(rate), optax.sgd(rate))
@@ -120,12 +136,17 @@ def test_one_step(torch, training, monkeypatch, dynamics, loss, regularizers):
     )
 
     keys = jax.random.split(key, ours.num_batches + 1) if "alternating" in dynamics else [key]
-    latents = (
-        torch.tensor(
-            np.asarray(jax.random.normal(jax.random.split(k)[0], [BATCH_SIZE, LATENT_DIM]))
-        )
-        for k in keys
+    sizes = [*(BATCH_SIZE for _ in keys[1:]), of_generator or BATCH_SIZE]
+    drawn = (
+        torch.tensor(np.asarray(jax.random.normal(jax.random.split(k)[0], [size, LATENT_DIM])))
+        for k, size in zip(keys, sizes, strict=True)
     )
+
+    def latents(size):
+        values = next(drawn)
+        assert len(values) == size
+        return values
+
     reals = (torch.tensor(nchw(x)) for x in images)
     batch = Batch(jnp.zeros([BATCH_SIZE, *SHAPE]), jnp.zeros(BATCH_SIZE, jnp.int32), jnp.array(0))
     penalty_keys = draw(batch, LATENT_DIM, key).keys["penalty"]
@@ -140,11 +161,12 @@ def test_one_step(torch, training, monkeypatch, dynamics, loss, regularizers):
             generator_optimizer=f"sgd({rate})",
             discriminator_optimizer=f"sgd({rate})",
             averaging=("ema(decay=0.75)",),
+            generator_batch_size=of_generator,
         ),
         SHAPE,
     )
     theirs.batch = lambda: next(reals)
-    theirs.latents = lambda: next(latents)
+    theirs.latents = latents
     put(torch, start, theirs)
     theirs.averages[0] = [x.clone() for x in theirs.averaged]
     before, _ = values(theirs)
@@ -184,7 +206,9 @@ def values(theirs):
         ("generator_optimizer", "adam('fast')", "learning_rate must be float"),
         ("generator_optimizer", "adam(0.1) | scale(-1.0)", "without '|'"),
         ("averaging", ("uniform",), "unknown PyTorch averaging 'uniform'"),
-        ("data_augmentation", ("flip",), "data_augmentation is not known"),
+        ("data_augmentation", ("flip(0.3)",), "data_augmentation is not known"),
+        ("generator_batch_size", 8, "with alternating dynamics alone"),
+        ("generator_optimizer", "sgd(linear_schedule(0.1, 0.0, 3))", "learning_rate must be float"),
         ("discriminator_augmentation", "ada", "discriminator_augmentation is not known"),
         ("microbatches", 2, "microbatches is not known"),
     ],

@@ -19,6 +19,7 @@ from gan.augmentation.discriminator_augmentation import (
     DISCRIMINATOR_AUGMENTATIONS,
     DiscriminatorAugmentation,
 )
+from gan.schedules import Schedule, run_step, value_at
 
 Multiplier: TypeAlias = Annotated[float, Within(0, 1)]
 Spread: TypeAlias = Annotated[float, AtLeast(0)]
@@ -55,7 +56,7 @@ class ADA(DiscriminatorAugmentation):
       target: The mean sign of the logits of real images that is aimed at.
       interval: Batches from one move of p to the next.
       kimg: Thousands of real images in which p moves by 1.
-      p: A probability that stays; None adapts it.
+      p: A probability that stays, or a schedule of it (R3GAN's rises along half a cosine); None adapts it.
       xflip: Multiplier of p for a flip from left to right; half of those chosen are flipped.
       rotate90: Multiplier for 0 to 3 quarter turns.
       xint: Multiplier for a move by whole pixels.
@@ -88,7 +89,7 @@ class ADA(DiscriminatorAugmentation):
     target: Annotated[float, Within(-1, 1)] = 0.6
     interval: Annotated[int, AtLeast(1)] = 4
     kimg: Annotated[float, Above(0)] = 500.0
-    p: Annotated[float, Within(0, 1)] | None = None
+    p: Annotated[float, Within(0, 1)] | Schedule | None = None
     xflip: Multiplier = 1.0
     rotate90: Multiplier = 1.0
     xint: Multiplier = 1.0
@@ -157,12 +158,19 @@ class ADA(DiscriminatorAugmentation):
         }
 
     def metrics(self, state: Any) -> dict[str, jax.Array]:
-        """Returns p and the mean sign of the last batch; nothing where p stays."""
-        names = ("strength", "sign") if self.p is None else ()
-        return {f"augmentation/{name}": state[name] for name in names}
+        """Returns p, where it does not stay, and where it adapts the mean sign of the last batch."""
+        metrics = {"augmentation/sign": state["sign"]} if self.p is None else {}
+        stays = isinstance(self.p, int | float)
+        return metrics if stays else metrics | {"augmentation/strength": self._strength(state)}
+
+    def _strength(self, state: Any) -> jax.Array:
+        """Returns p: that of the state, or the given one; a schedule's at the run's step."""
+        if self.p is None:
+            return state["strength"]
+        return jnp.float32(value_at(self.p, run_step(jnp.int32(0))))
 
     def __call__(self, images: jax.Array, state: Any, keys: jax.Array) -> jax.Array:  # noqa: D102
-        p = state["strength"] if self.p is None else jnp.float32(self.p)
+        p = self._strength(state)
         changed = jax.lax.cond(p > 0, self._change, lambda images, p, keys: images, images, p, keys)
         return changed.astype(images.dtype)
 

@@ -13,6 +13,7 @@ import jax
 
 from gan.argument_bounds import BoundedFields
 from gan.registry import Registry
+from gan.schedules import SCHEDULES, of_run_step
 
 
 class DiscriminatorAugmentation(BoundedFields, abc.ABC):
@@ -62,7 +63,7 @@ class DiscriminatorAugmentation(BoundedFields, abc.ABC):
 
 
 DISCRIMINATOR_AUGMENTATIONS: Registry[DiscriminatorAugmentation] = Registry(
-    "discriminator augmentation", DiscriminatorAugmentation
+    "discriminator augmentation", DiscriminatorAugmentation, lender=SCHEDULES, adapt=of_run_step
 )
 
 

@@ -30,7 +30,7 @@ from absl import logging
 from gan.config import TrainConfig
 from gan.data.dataset import Examples
 from gan.data.loaders import Loader
-from gan.errors import RunError
+from gan.errors import RunError, UsageError
 from gan.precision import compute_dtype
 from gan.preemption import Stop
 from gan.state import GANState
@@ -91,6 +91,7 @@ class BenchmarkResult:
       pytorch_left_out: Reasons why variants did not work, by variant.
       pytorch_peak_memory_bytes: The most memory that PyTorch's process held, for all variants.
       ratio_to_best_pytorch: Time of PyTorch's fastest variant over ours; above 1 we are faster.
+      no_twin: Why PyTorch has nothing to compare with.
     """
 
     config: dict[str, Any]
@@ -111,6 +112,7 @@ class BenchmarkResult:
     pytorch_left_out: dict[str, str] | None = None
     pytorch_peak_memory_bytes: int | None = None
     ratio_to_best_pytorch: Spread | None = None
+    no_twin: str | None = None
 
 
 def measure(
@@ -131,7 +133,7 @@ def measure(
       loop: Whether to measure the whole loop.
 
     Raises:
-      UsageError: if the config is refused, or PyTorch's process cannot make such steps.
+      UsageError: if the config is refused.
       RunError: if another program fails.
     """
     experiment = build(config)
@@ -151,7 +153,11 @@ def measure(
             "peak": lambda: 2 * _MATRIX**3 / product_seconds(),
         }
         if start_pytorch is not None:
-            pytorch = stack.enter_context(start_pytorch(experiment.dataset.shape))
+            try:
+                pytorch = stack.enter_context(start_pytorch(experiment.dataset.shape))
+            except UsageError as error:
+                optional["no_twin"] = str(error).partition(": ")[2]  # without the command
+        if pytorch is not None:
             for variant in pytorch.variants:
                 sides[variant] = partial(_pytorch_step_seconds, pytorch, variant, few)
         times = _take_turns(sides, rounds)
@@ -395,6 +401,8 @@ def describe(result: BenchmarkResult) -> str:
         rows.append((f"PyTorch, {name}", f"left out: {why}"))
     if result.pytorch_peak_memory_bytes is not None:
         rows.append(("PyTorch's peak memory", f"{result.pytorch_peak_memory_bytes / 1e6:,.0f} MB"))
+    if result.no_twin is not None:
+        rows.append(("PyTorch", f"has no twin of it: {result.no_twin}"))
     if result.ratio_to_best_pytorch:
         rows.append(("times as fast as its best", f"{result.ratio_to_best_pytorch:.3f}"))
     return format_table(rows, "ll")

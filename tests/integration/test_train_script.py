@@ -186,15 +186,23 @@ def test_list_names_everything_with_its_defaults():
         (["--config", "{small}", "--workdir", "{new}", "--config.mesh=data(9)"], ["1 to 8"]),
         (["--config", "{small}", "--workdir", "{new}", "--config.dataset=gaussians"],
          ["generator = 'dcgan(4)'", "example here is 2"]),
+        (["--config", "{small}", "--workdir", "{new}", "--config.dataset=noise(10)"],
+         ["generator = 'dcgan(4)'", "makes square images of", "10 x 10"]),
+        (["--config", "{small}", "--workdir", "{new}", "--config.dataset=npz('{unlabelled}')",
+          "--config.generator=dcgan(4, conditional=True)",
+          "--config.discriminator=dcgan(4, conditional=True)"],
+         ["dcgan(4, conditional=True)' is conditional", "has no classes"]),
         (["--config", "{small}", "--workdir", "{new}", "--config.dataset=mnist",
           "--config.data_dir={empty}"], ["not prepared", "prepare_data.py --dataset mnist"]),
         (["--config", "{small}", "--workdir", "{small}/under"], ["cannot be written"]),
     ],
 )  # fmt: skip
 def test_misuse_is_one_line_exit_code_2_and_nothing_written(small, tmp_path, args, words):
-    new, empty = tmp_path / "new", tmp_path / "empty"
+    new, empty, unlabelled = (tmp_path / name for name in ("new", "empty", "x.npz"))
     empty.mkdir()
-    args = [arg.format(small=small, new=new, empty=empty) for arg in args]
+    np.savez(unlabelled, images=np.zeros([30, 8, 8], np.uint8))
+    places = {"small": small, "new": new, "empty": empty, "unlabelled": unlabelled}
+    args = [arg.format(**places) for arg in args]
     done = run_script_here("train.py", *args, code=2)
     last = done.stderr.strip().splitlines()[-1]
     assert "error: " in last

@@ -11,12 +11,12 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
 
 from gan.config import TrainConfig
 from gan.errors import UsageError
 from gan.registry import Registry
 from tests.benchmarks.pytorch import dcgan, mlp, r3gan, resnet
+from tests.benchmarks.pytorch.optimizers import OPTIMIZERS, set_rates
 
 NUM_IMAGES = 2048
 Shape = tuple[int, int, int]
@@ -128,60 +128,6 @@ def squared(logits: Tensor, examples: Tensor) -> Tensor:
     return gradient.square().sum((1, 2, 3))
 
 
-OPTIMIZERS: Registry[Optimizer] = Registry("PyTorch optimizer", context=("params",))
-
-
-@OPTIMIZERS.register("adam")
-def adam(
-    params: Any, learning_rate: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
-) -> Optimizer:
-    return Adam(params, learning_rate, (b1, b2), eps, fused=True)
-
-
-@OPTIMIZERS.register("sgd")
-def sgd(
-    params: Any, learning_rate: float, momentum: float = 0.0, nesterov: bool = False
-) -> Optimizer:
-    return SGD(params, learning_rate, momentum, nesterov=nesterov)
-
-
-@OPTIMIZERS.register("optimistic_adam")
-class OptimisticAdam(Optimizer):
-    """Optimistic Adam: -(learning_rate + strength) r_t + strength r_{t-1}, with r_0 = 0.
-
-    Here r_t is Adam's direction. The sum of all steps is that of Adam's,
-    q_t - q_0 = -learning_rate (r_1 + ... + r_t), and -strength r_t. So the parameters are
-    q_t + strength / learning_rate (q_t - q_{t-1}), and Adam can be PyTorch's own.
-    """
-
-    def __init__(
-        self,
-        params: Any,
-        learning_rate: float,
-        strength: float | None = None,
-        *,
-        b1: float = 0.9,
-        b2: float = 0.999,
-        eps: float = 1e-8,
-    ):
-        if learning_rate <= 0:
-            raise ValueError(f"learning_rate must be above 0, given {learning_rate}")
-        super().__init__(params, {})
-        self.params = self.param_groups[0]["params"]
-        self.plain = [param.detach().clone() for param in self.params]  # q
-        self.adam = Adam(self.plain, learning_rate, (b1, b2), eps, fused=True)
-        self.weight = 1 + (1.0 if strength is None else strength / learning_rate)
-
-    @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
-        torch._foreach_copy_(self.params, self.plain)
-        for plain, param in zip(self.plain, self.params, strict=True):
-            plain.grad = param.grad
-        self.adam.step()
-        self.adam.zero_grad()
-        torch._foreach_lerp_(self.params, self.plain, self.weight)
-
-
 @dataclass(frozen=True)
 class EMA:
     """average <- decay average + (1 - decay) newest; until `start_step` it is the newest."""
@@ -196,6 +142,12 @@ class EMA:
 
 AVERAGING: Registry[EMA] = Registry("PyTorch averaging")
 AVERAGING.register("ema")(EMA)
+
+
+def flip(images: Tensor, probability: float = 0.5) -> Tensor:
+    """Mirrors some of the images `[B, C, H, W]` left to right."""
+    mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < probability
+    return torch.where(mirrored, images.flip(3), images)
 
 
 class Training:
@@ -216,13 +168,14 @@ class Training:
     ):
         if len(shape) != 3:
             raise ValueError(f"shape must be (H, W, C), given {shape}")
-        plain = {
-            "data_augmentation": (), "discriminator_augmentation": "none", "microbatches": 1,
-            "generator_batch_size": None,
+        known = {
+            "data_augmentation": ((), ("flip",)), "discriminator_augmentation": ("none",),
+            "microbatches": (1,),
         }  # fmt: skip
-        for key, value in plain.items():
-            if getattr(config, key) != value:
-                raise ValueError(f"{key} is not known to the PyTorch side, but as {value!r}")
+        for key, values in known.items():
+            if getattr(config, key) not in values:
+                choices = " or ".join(map(repr, values))
+                raise ValueError(f"{key} is not known to the PyTorch side, but as {choices}")
         if config.mesh not in ("data", "data(1)"):
             raise ValueError(f"mesh {config.mesh!r} is not known to the PyTorch side: one device")
         if dtype not in ("float32", "bfloat16"):
@@ -241,6 +194,13 @@ class Training:
             self.regularizers = [REGULARIZERS.build(spec) for spec in config.regularizers]
             self.averaging = [AVERAGING.build(spec) for spec in config.averaging]
             self.dynamics = DYNAMICS.build(config.dynamics)
+            if config.generator_batch_size is not None and (
+                self.loss.paired or not isinstance(self.dynamics, Alternating)
+            ):
+                raise ValueError(
+                    "generator_batch_size is known to the PyTorch side with alternating dynamics alone, "
+                    "and a loss whose generator does not see the real examples"
+                )
             self.generator_optimizer, self.discriminator_optimizer = (
                 OPTIMIZERS.build(spec, params=list(network.parameters()))
                 for spec, network in (
@@ -272,6 +232,8 @@ class Training:
         """Makes one step of the dynamics, and updates the averages."""
         if self.compiled:
             torch.compiler.cudagraph_mark_step_begin()  # the last step's results may be overwritten
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
+            set_rates(optimizer, self.steps)
         self.dynamics(self)
         self.steps += 1
         for averaging, average in zip(self.averaging, self.averages, strict=True):
@@ -280,16 +242,18 @@ class Training:
     def batch(self) -> Tensor:
         """Draws real examples `[B, C, H, W]` in [-1, 1]."""
         chosen = torch.randint(NUM_IMAGES, (self.config.batch_size,), device=self.device)
-        return self.images[chosen].float().div_(127.5).sub_(1)
+        real = self.images[chosen].float().div_(127.5).sub_(1)
+        return flip(real) if self.config.data_augmentation else real
 
-    def latents(self) -> Tensor:
-        """Draws latents `[B, Z]`."""
-        return torch.randn(self.config.batch_size, self.config.latent_dim, device=self.device)
+    def latents(self, size: int) -> Tensor:
+        """Draws latents `[size, Z]`."""
+        return torch.randn(size, self.config.latent_dim, device=self.device)
 
-    def generate(self) -> Tensor:
-        """Generates fake examples `[B, C, H, W]` from fresh latents."""
+    def generate(self, size: int | None = None) -> Tensor:
+        """Generates fake examples `[B, C, H, W]` from fresh latents; B is `batch_size` by default."""
+        latents = self.latents(size or self.config.batch_size)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
-            return self.compiled_generator(self.latents()).float()
+            return self.compiled_generator(latents).float()
 
     def judge(self, examples: Tensor, *, eager: bool = False) -> Tensor:
         """Computes logits `[B]`."""
@@ -339,7 +303,7 @@ class Alternating:
             optimizer.zero_grad()
         discriminator.requires_grad_(False)
         optimizer = training.generator_optimizer
-        fake_logits = training.judge(training.generate())
+        fake_logits = training.judge(training.generate(training.config.generator_batch_size))
         real_logits = training.judge(real.detach()) if training.loss.paired else None
         loss = training.loss.generator(real_logits, fake_logits)
         loss.backward()
