@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gan.models.layers import Conv, Initializer, max_pool
-from gan.models.normalization import applying
+from gan.models.normalization import Apply
 from gan.precision import at_least_float32
 
 
@@ -25,19 +25,21 @@ class SelfAttention(nn.Module):
     Each example is treated by itself.
 
     Attributes:
-      spectral: Whether the convolutions are spectrally normalised.
-      kernel_init: Initialiser of their kernels.
+      kernel_init: Initialiser of the convolutions' kernels.
       dtype: Type of the computation; the softmax is in float32.
     """
 
-    spectral: bool = False
     kernel_init: Initializer = nn.initializers.lecun_normal()
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[B, H, W, C]` to the same shape; H and W are even."""
-        apply = applying(spectral=self.spectral, train=train)
+    def __call__(self, x: jax.Array, apply: Apply) -> jax.Array:
+        """Maps `[B, H, W, C]` to the same shape; H and W are even.
+
+        Args:
+          x: `[B, H, W, C]`.
+          apply: Applies a convolution: `gan.models.normalization.applying`.
+        """
         batch, _, _, channels = x.shape
 
         def conv(x: jax.Array, features: int) -> jax.Array:

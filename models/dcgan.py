@@ -96,7 +96,6 @@ class DCGANDiscriminator(Discriminator):
     @nn.compact
     def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> Judgement:
         """Maps `[B, H, W, C]` in [-1, 1] to `[B]`."""
-
         layer = applying(spectral=self.norm == "spectral", train=train)
         x = examples
         for i, features in enumerate(_channels(self.width, num_downsamplings(self.shape))):

@@ -16,7 +16,7 @@ Apply: TypeAlias = Callable[[nn.Module, jax.Array], jax.Array]
 """Applies a layer to its input."""
 
 
-def applying(*, spectral: bool, train: bool) -> Apply:
+def applying(*, spectral: bool, train: bool, keep_first_values: bool = False) -> Apply:
     """Returns a function that applies a layer, with spectral normalisation or without.
 
     With it every matrix of the layer, kernel or embedding, is divided by its largest singular value,
@@ -28,10 +28,24 @@ def applying(*, spectral: bool, train: bool) -> Apply:
     Args:
       spectral: Whether layers are normalised.
       train: Whether the power iterations go on.
+      keep_first_values: Whether parameters start as the initialiser made them. Linen's start divided by
+        their norms: the same function at first, but an optimizer's steps turn it faster or slower.
     """
-    if spectral:
-        return lambda layer, x: nn.SpectralNorm(layer)(x, update_stats=train)
-    return lambda layer, x: layer(x)
+    if not spectral:
+        return lambda layer, x: layer(x)
+
+    def apply(layer: nn.Module, x: jax.Array) -> jax.Array:
+        normalised = nn.SpectralNorm(layer)
+        if not keep_first_values or not layer.is_initializing():
+            return normalised(x, update_stats=train)
+        layer(x)
+        first = dict(layer.variables["params"])
+        y = normalised(x, update_stats=train)
+        for name, value in first.items():
+            layer.put_variable("params", name, value)
+        return y
+
+    return apply
 
 
 def conditional_batch_norm(

@@ -77,7 +77,7 @@ class ResNetGenerator(Generator):
             # A 1x1 convolution commutes with upsampling; before it, there are fewer pixels.
             x = y + upsample(linear(self.width, (1, 1))(x))
             if x.shape[1] == self.attention:
-                x = SelfAttention(kernel_init=_glorot, dtype=self.dtype)(x, train=train)
+                x = SelfAttention(_glorot, self.dtype)(x, applying(spectral=False, train=train))
         x = activate(x, conditional=False)
         return nn.tanh(at_least_float32(linear(self.shape[-1], (3, 3))(x)))
 
@@ -112,9 +112,7 @@ class ResNetDiscriminator(Discriminator):
     @nn.compact
     def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> Judgement:
         """Maps `[B, H, W, C]` in [-1, 1] to `[B]`."""
-
-        spectral = self.norm == "spectral"
-        layer = applying(spectral=spectral, train=train)
+        layer = applying(spectral=self.norm == "spectral", train=train)
         conv = partial(Conv, self.width, (3, 3), kernel_init=_glorot_sqrt2, dtype=self.dtype)
 
         def block(x: jax.Array, *, first: bool = False, down: bool = False) -> jax.Array:
@@ -129,7 +127,7 @@ class ResNetDiscriminator(Discriminator):
         for side in halvings_to_8(self.shape[0]):
             x = block(x, first=x is examples, down=True)
             if side == self.attention:
-                x = SelfAttention(spectral, _glorot, self.dtype)(x, train=train)
+                x = SelfAttention(_glorot, self.dtype)(x, layer)
         for _ in range(2):
             x = block(x)
         features = at_least_float32(nn.relu(x)).sum((1, 2))  # [B, width]
