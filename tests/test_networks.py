@@ -70,7 +70,7 @@ def test_only_a_conditional_network_looks_at_the_labels(name, conditional):
 @pytest.mark.parametrize(
     "shape", [(4, 4, 1), (6, 6, 1), (20, 20, 1), (27, 27, 1), (8, 16, 1), (2,), (56, 56, 3)]
 )
-@pytest.mark.parametrize("name", ["dcgan", "resnet", "r3gan"])
+@pytest.mark.parametrize("name", ["dcgan", "resnet", "r3gan", "biggan"])
 def test_other_sizes_are_refused(name, shape):
     for registry in (GENERATORS, DISCRIMINATORS):
         with pytest.raises(UsageError, match="makes square images of 8, 12, 16, 24, 28, 32, 48"):
@@ -138,7 +138,9 @@ def test_spectral_norm_of_a_resnet_is_of_every_layer(conditional):
     assert len(matrices) == sum("sigma" in name for name in names) == 8 + conditional
 
 
-@pytest.mark.parametrize("spec", ["dcgan(4)", "mlp(4)", "resnet(4)", "r3gan(8, cardinality=2)"])
+@pytest.mark.parametrize(
+    "spec", ["dcgan(4)", "mlp(4)", "resnet(4, attention=8)", "r3gan(8, cardinality=2)"]
+)
 def test_a_discriminator_without_batch_norm_judges_each_sample_alone(spec):
     shape = (16, 16, 1)
     images = jax.random.normal(jax.random.key(2), [3, *shape])
