@@ -19,6 +19,7 @@ from gan.models.network import (
     Judgement,
     num_downsamplings,
 )
+from gan.models.normalization import applying
 from gan.precision import at_least_float32
 
 _init = nn.initializers.normal(0.02)
@@ -95,12 +96,7 @@ class DCGANDiscriminator(Discriminator):
     @nn.compact
     def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> Judgement:
         """Maps `[B, H, W, C]` in [-1, 1] to `[B]`."""
-
-        def layer(module: nn.Module, x: jax.Array) -> jax.Array:
-            if self.norm == "spectral":
-                return nn.SpectralNorm(module)(x, update_stats=train)
-            return module(x)
-
+        layer = applying(spectral=self.norm == "spectral", train=train)
         x = examples
         for i, features in enumerate(_channels(self.width, num_downsamplings(self.shape))):
             normalised = self.norm == "batch" and i > 0

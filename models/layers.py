@@ -136,6 +136,27 @@ class ConvTranspose(nn.Module):
         return _plus(_transposed(x, kernel, self.strides, (pads[0], pads[1])), bias)
 
 
+def upsample(x: jax.Array) -> jax.Array:
+    """Repeats each pixel twice along both axes: `[B, H, W, C]` to `[B, 2H, 2W, C]`."""
+    return x.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def average_pool(x: jax.Array) -> jax.Array:
+    """Takes the mean of each 2x2 pixels: `[B, H, W, C]` to `[B, H / 2, W / 2, C]`."""
+    return _squares(x).mean((2, 4))
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Takes the largest of each 2x2 pixels: `[B, H, W, C]` to `[B, H / 2, W / 2, C]`."""
+    return _squares(x).max((2, 4))
+
+
+def _squares(x: jax.Array) -> jax.Array:
+    """Splits into 2x2 pixels: `[B, H, W, C]` to `[B, H / 2, 2, W / 2, 2, C]`."""
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels)
+
+
 def _arrays(
     layer: Dense | Conv | ConvTranspose, x: jax.Array, shape: tuple[int, ...]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:

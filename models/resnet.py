@@ -6,14 +6,15 @@ paper's larger networks double it with each halving of the resolution (tables 5 
 """
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from gan.argument_bounds import AtLeast
-from gan.models.layers import Conv, Dense
+from gan.models.attention import SelfAttention, check_attention
+from gan.models.layers import Conv, Dense, average_pool, upsample
 from gan.models.network import (
     DISCRIMINATORS,
     GENERATORS,
@@ -22,6 +23,7 @@ from gan.models.network import (
     Judgement,
     num_downsamplings,
 )
+from gan.models.normalization import applying, class_affine, conditional_batch_norm
 from gan.precision import at_least_float32
 
 _glorot = nn.initializers.glorot_uniform()
@@ -38,27 +40,28 @@ class ResNetGenerator(Generator):
 
     Attributes:
       width: Channels of every block.
+      attention: Resolution at whose block's end there is self-attention (SAGAN); 0 is none.
     """
 
     width: Annotated[int, AtLeast(1)] = 256
+    attention: Annotated[int, AtLeast(0)] = 0
 
     square_images = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        blocks = num_downsamplings(self.shape)
+        check_attention(self.attention, (self.shape[0] >> i for i in range(blocks)))
 
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, Z]` to `[B, H, W, C]` in [-1, 1]."""
 
         def activate(x: jax.Array, *, conditional: bool) -> jax.Array:
-            shared = not conditional  # the same scale and bias for all classes
-            options: dict[str, Any] = {"use_scale": shared, "use_bias": shared, "dtype": self.dtype}
-            x = nn.BatchNorm(not train, momentum=0.9, **options)(x)
-            if conditional:
-                scale, bias = (
-                    nn.Embed(self.num_classes, self.width, embedding_init=init)(labels)
-                    for init in (nn.initializers.ones, nn.initializers.zeros)
-                )
-                x = (x * scale[:, None, None] + bias[:, None, None]).astype(x.dtype)
-            return nn.relu(x)
+            if not conditional:
+                return nn.relu(nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype)(x))
+            scale, bias = class_affine(labels, self.num_classes, self.width)
+            return nn.relu(conditional_batch_norm(x, scale, bias, train=train, dtype=self.dtype))
 
         blocks = num_downsamplings(self.shape)
         base = self.shape[0] >> blocks
@@ -72,7 +75,9 @@ class ResNetGenerator(Generator):
             y = activate(y, conditional=self.conditional)
             y = conv()(y)  # [B, 2H, 2W, width]
             # A 1x1 convolution commutes with upsampling; before it, there are fewer pixels.
-            x = y + _upsample(linear(self.width, (1, 1))(x))
+            x = y + upsample(linear(self.width, (1, 1))(x))
+            if x.shape[1] == self.attention:
+                x = SelfAttention(_glorot, self.dtype)(x, applying(spectral=False, train=train))
         x = activate(x, conditional=False)
         return nn.tanh(at_least_float32(linear(self.shape[-1], (3, 3))(x)))
 
@@ -87,12 +92,18 @@ class ResNetDiscriminator(Discriminator):
     Attributes:
       width: Channels of every block.
       norm: `"spectral"` normalisation of each layer, as in the paper, or `"none"`.
+      attention: Resolution at whose block's end there is self-attention (SAGAN); 0 is none.
     """
 
     width: Annotated[int, AtLeast(1)] = 128
     norm: Literal["none", "spectral"] = "spectral"
+    attention: Annotated[int, AtLeast(0)] = 0
 
     square_images = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_attention(self.attention, halvings_to_8(self.shape[0]))
 
     @property
     def per_sample(self) -> bool:  # noqa: D102
@@ -101,11 +112,8 @@ class ResNetDiscriminator(Discriminator):
     @nn.compact
     def __call__(self, examples: jax.Array, labels: jax.Array, *, train: bool) -> Judgement:
         """Maps `[B, H, W, C]` in [-1, 1] to `[B]`."""
-
-        def layer(module: nn.Module, x: jax.Array) -> jax.Array:
-            if self.norm == "spectral":
-                return nn.SpectralNorm(module)(x, update_stats=train)
-            return module(x)
+        layer = applying(spectral=self.norm == "spectral", train=train)
+        conv = partial(Conv, self.width, (3, 3), kernel_init=_glorot_sqrt2, dtype=self.dtype)
 
         def block(x: jax.Array, *, first: bool = False, down: bool = False) -> jax.Array:
             y = layer(conv(), x if first else nn.relu(x))
@@ -113,12 +121,13 @@ class ResNetDiscriminator(Discriminator):
             if not down:
                 return x + y
             shortcut = Conv(self.width, (1, 1), kernel_init=_glorot, dtype=self.dtype)
-            return layer(shortcut, _average_pool(x)) + y  # [B, H / 2, W / 2, width]
+            return layer(shortcut, average_pool(x)) + y  # [B, H / 2, W / 2, width]
 
-        conv = partial(Conv, self.width, (3, 3), kernel_init=_glorot_sqrt2, dtype=self.dtype)
-        x = block(examples, first=True, down=True)
-        while x.shape[1] > 8 and x.shape[1] % 2 == 0:
-            x = block(x, down=True)
+        x = examples
+        for side in halvings_to_8(self.shape[0]):
+            x = block(x, first=x is examples, down=True)
+            if side == self.attention:
+                x = SelfAttention(_glorot, self.dtype)(x, layer)
         for _ in range(2):
             x = block(x)
         features = at_least_float32(nn.relu(x)).sum((1, 2))  # [B, width]
@@ -129,12 +138,9 @@ class ResNetDiscriminator(Discriminator):
         return self.judgement(logits, features, layer)
 
 
-def _upsample(x: jax.Array) -> jax.Array:
-    """Repeats each pixel twice along both axes: `[B, H, W, C]` to `[B, 2H, 2W, C]`."""
-    return x.repeat(2, axis=1).repeat(2, axis=2)
-
-
-def _average_pool(x: jax.Array) -> jax.Array:
-    """Takes the mean of each 2x2 pixels: `[B, H, W, C]` to `[B, H / 2, W / 2, C]`."""
-    batch, height, width, channels = x.shape
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+def halvings_to_8(side: int) -> list[int]:
+    """Returns the sides of an image that is halved once, and then down to 8 pixels or an odd side."""
+    sides = [side // 2]
+    while sides[-1] > 8 and sides[-1] % 2 == 0:
+        sides.append(sides[-1] // 2)
+    return sides

@@ -25,6 +25,7 @@ TINY_NETWORKS = {  # by name; the same for generator and discriminator
     "dcgan": "dcgan(4)",
     "resnet": "resnet(4)",
     "r3gan": "r3gan(8, cardinality=2)",
+    "biggan": "biggan(1)",
 }
 
 

@@ -79,7 +79,8 @@ def test_all_regularizers_with_every_dynamics_and_weights_by_the_runs_step(dynam
 )
 def test_all_regularizers_with_every_network_and_precision(network, precision):
     generator = "dcgan(4, batch_norm=False)" if network == "dcgan" else TINY_NETWORKS[network]
-    regularizers = WEIGHTED if network != "resnet" else ("r1", "zcr", "lecam(start_step=0)")
+    per_sample = GENERATORS.build(generator, shape=(8, 8, 1), num_classes=10).per_sample
+    regularizers = WEIGHTED if per_sample else ("r1", "zcr", "lecam(start_step=0)")
     steps(
         1,
         generator=generator.replace(")", ", conditional=True)"),

@@ -106,6 +106,7 @@ def same_field(game, players, batch, key):
         ("dcgan(4, norm='batch')", "relativistic"),
         ("resnet(4)", "hinge"),
         ("r3gan(8, cardinality=2)", "relativistic"),
+        pytest.param("biggan(1, attention=4)", "hinge", marks=pytest.mark.slow),
     ],
 )
 def test_the_field_is_each_players_gradient(batch, discriminator, loss):

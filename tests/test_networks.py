@@ -81,7 +81,7 @@ def test_only_a_conditional_network_looks_at_the_labels(name, conditional):
         ((2,), "square images from 8 to 1024"),
     ],
 )
-@pytest.mark.parametrize("name", ["dcgan", "resnet", "r3gan"])
+@pytest.mark.parametrize("name", ["dcgan", "resnet", "r3gan", "biggan"])
 def test_other_sizes_are_refused(name, shape, near):
     for registry in (GENERATORS, DISCRIMINATORS):
         with pytest.raises(UsageError, match=near):
@@ -157,7 +157,9 @@ def test_spectral_norm_of_a_resnet_is_of_every_layer(conditional):
     assert len(matrices) == sum("sigma" in name for name in names) == 8 + conditional
 
 
-@pytest.mark.parametrize("spec", ["dcgan(4)", "mlp(4)", "resnet(4)", "r3gan(8, cardinality=2)"])
+@pytest.mark.parametrize(
+    "spec", ["dcgan(4)", "mlp(4)", "resnet(4, attention=8)", "r3gan(8, cardinality=2)"]
+)
 def test_a_discriminator_without_batch_norm_judges_each_sample_alone(spec):
     shape = (16, 16, 1)
     images = jax.random.normal(jax.random.key(2), [3, *shape])

@@ -36,7 +36,7 @@ from gan.trainers.experiment import build
 
 SHAPE, LATENTS = (8, 8, 1), jnp.zeros([3, 6])
 LABELS = jnp.array([1, 2, 3], jnp.int32)
-SIZES = {"r3gan": "width=8, cardinality=2"}
+SIZES = {"r3gan": "width=8, cardinality=2", "biggan": "width=2"}
 BOUND = 2 * math.sqrt(120) * 2**-8  # 0.086, of values
 GRADIENT_BOUND = BOUND + math.sqrt(2**-8)  # 0.148
 
@@ -152,7 +152,7 @@ def check_rounded(name, exact, rounded):
 @pytest.mark.parametrize(
     ("registry", "spec"),
     [
-        pytest.param(*pair, marks=pytest.mark.slow if pair[1].startswith("r") else ())
+        pytest.param(*pair, marks=pytest.mark.slow if pair[1][0] in "rb" else ())
         for pair in CONDITIONAL
     ],
 )

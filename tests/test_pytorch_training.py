@@ -252,7 +252,7 @@ def test_worker(torch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"generator": "biggan"}, "unknown PyTorch generator 'biggan'"),
+        ({"generator": "diffusion"}, "unknown PyTorch generator 'diffusion'"),
         ({"dtype": "int8"}, "dtype must be"),
         ({"batchsize": 3}, "unknown key 'batchsize'; did you mean 'batch_size'?"),
     ],
