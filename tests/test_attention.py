@@ -87,8 +87,9 @@ def test_in_bfloat16_its_softmax_and_the_gradient_of_gamma_are_in_float32():
     assert "f32[2,24,6] = exp" in text
     assert set(precision.product_types(gradient, params)) == {jnp.dtype(jnp.bfloat16)}
     for equation in precision.equations(jax.make_jaxpr(gradient)(params).jaxpr):
-        if equation.primitive.name == "reduce_sum":
-            assert equation.invars[0].aval.dtype == jnp.float32
+        if equation.primitive.name == "reduce_sum":  # those of 2x2 pixels may be in bfloat16
+            operand, result = equation.invars[0].aval, equation.outvars[0].aval
+            assert operand.dtype == jnp.float32 or operand.size <= 4 * result.size
 
 
 @pytest.mark.parametrize("registry", [GENERATORS, DISCRIMINATORS])
