@@ -16,7 +16,7 @@ from torch.optim import SGD, Adam, Optimizer
 from gan.config import TrainConfig
 from gan.errors import UsageError
 from gan.registry import Registry
-from tests.benchmarks.pytorch import dcgan, mlp, r3gan, resnet
+from tests.benchmarks.pytorch import dcgan, mlp, r3gan, resnet, stylegan2
 
 NUM_IMAGES = 2048
 Shape = tuple[int, int, int]
@@ -26,7 +26,7 @@ GENERATORS: Registry[nn.Module] = Registry("PyTorch generator", context=("shape"
 DISCRIMINATORS: Registry[nn.Module] = Registry(
     "PyTorch discriminator", context=("shape", "latent_dim")
 )
-for module in (dcgan, mlp, r3gan, resnet):
+for module in (dcgan, mlp, r3gan, resnet, stylegan2):
     name = module.__name__.rpartition(".")[2]
     GENERATORS.register(name)(module.Generator)
     DISCRIMINATORS.register(name)(module.Discriminator)
