@@ -5,7 +5,6 @@ Karras et al., "A Style-Based Generator Architecture for Generative Adversarial 
 """
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 

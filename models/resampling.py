@@ -160,7 +160,10 @@ class _Filter(NamedTuple):
     def transposed(self) -> "_Filter":
         """The transpose, from `length` pixels to `size`."""
         before = len(self.taps) - 1 - self.padding[0]
-        padding = (before, self.size * self.up - self.length * self.down - before + len(self.taps) - self.up)
+        padding = (
+            before,
+            self.size * self.up - self.length * self.down - before + len(self.taps) - self.up,
+        )
         taps = self.taps[::-1]
         return _Filter(self.axis, self.length, taps, self.down, self.up, padding, self.gain)
 

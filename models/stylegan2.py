@@ -157,9 +157,7 @@ class StyleGAN2Generator(_StyleGAN2, Generator):
             ws = self.w_mean.value + truncation * (ws - self.w_mean.value)
         return ws
 
-    def synthesize(
-        self, w: jax.Array, *, train: bool, keys: jax.Array | None = None
-    ) -> jax.Array:
+    def synthesize(self, w: jax.Array, *, train: bool, keys: jax.Array | None = None) -> jax.Array:
         """Maps w `[B, L, W]` to images `[B, H, W, C]`; nothing confines them to [-1, 1], as in the paper.
 
         Args:
@@ -294,9 +292,7 @@ class _Synthesis(nn.Module):
     def __call__(self, ws: jax.Array, keys: jax.Array | None) -> jax.Array:
         """Maps w `[B, L, W]` to `[B, H, W, C]`."""
         base = self.shape[0] >> (len(self.widths) - 1)
-        constant = self.param(
-            "constant", nn.initializers.normal(1.0), (base, base, self.widths[0])
-        )
+        constant = self.param("constant", nn.initializers.normal(1.0), (base, base, self.widths[0]))
         x = jnp.broadcast_to(constant, (len(ws), *constant.shape))
         image = jnp.zeros([], ws.dtype)
         layer = 0
@@ -307,7 +303,11 @@ class _Synthesis(nn.Module):
                 layer += 1
             # Its w is also that of the next resolution's first convolution.
             to_image = ModulatedConv(
-                self.shape[-1], (1, 1), demodulate=False, dtype=self.dtype, name=f"to_image_{number}"
+                self.shape[-1],
+                (1, 1),
+                demodulate=False,
+                dtype=self.dtype,
+                name=f"to_image_{number}",
             )
             bias = self.param(f"image_bias_{number}", nn.initializers.zeros, self.shape[-1:])
             added = at_least_float32(to_image(x, ws[:, layer])) + bias
@@ -333,7 +333,9 @@ class _StyledConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, w: jax.Array, keys: jax.Array | None) -> jax.Array:
         """Maps images `[B, H, W, C]` and w `[B, W]` to `[B, H', W', C']`."""
-        conv = ModulatedConv(self.features, (3, 3), self.resample, dtype=self.dtype, name="modulated")
+        conv = ModulatedConv(
+            self.features, (3, 3), self.resample, dtype=self.dtype, name="modulated"
+        )
         x = PixelNoise(self.number, name="noise")(conv(x, w), keys)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return leaky_relu((x + bias).astype(x.dtype))

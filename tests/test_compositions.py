@@ -62,7 +62,7 @@ def test_all_regularizers_with_every_dynamics_and_weights_by_the_runs_step(dynam
     ("network", "precision"), [*((name, "float32") for name in NETWORKS), ("dcgan", "bfloat16")]
 )
 def test_all_regularizers_with_every_network_and_precision(network, precision):
-    sizes = {"resnet": "4", "r3gan": "8, cardinality=2"}.get(network, "4")
+    sizes = {"r3gan": "8, cardinality=2", "stylegan2": "64, 8, 1"}.get(network, "4")
     generator = "dcgan(4, batch_norm=False)" if network == "dcgan" else f"{network}({sizes})"
     regularizers = WEIGHTED if network != "resnet" else ("r1", "zcr", "lecam(start_step=0)")
     steps(

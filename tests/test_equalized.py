@@ -31,9 +31,7 @@ def test_conv_divides_by_the_fan_in(size):
     want = np.stack(
         [
             [
-                sum(
-                    signal.correlate2d(image[..., i], kernel[..., i, j], "same") for i in range(6)
-                )
+                sum(signal.correlate2d(image[..., i], kernel[..., i, j], "same") for i in range(6))
                 + j
                 for j in range(7)
             ]

@@ -117,7 +117,9 @@ def test_loss_gradients_and_r1_of_the_discriminator(torch, architecture):
 
     images = torch.tensor(IMAGES.transpose(0, 3, 1, 2), requires_grad=True)
     logits = other(images)
-    np.testing.assert_allclose(apply(module, variables, IMAGES), logits.detach(), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        apply(module, variables, IMAGES), logits.detach(), rtol=1e-6, atol=1e-6
+    )
     their = torch.nn.functional.softplus(-logits).mean()
     their.backward(retain_graph=True)
     np.testing.assert_allclose(value, their.detach(), rtol=1e-6)
@@ -166,9 +168,7 @@ def test_path_length_of_the_generator(torch):
 
     def ours(params, ws):
         def moved(ws):
-            images = module.apply(
-                {"params": params, **rest}, ws, train=False, method="synthesize"
-            )
+            images = module.apply({"params": params, **rest}, ws, train=False, method="synthesize")
             return jnp.sum(images * y)
 
         lengths = jnp.sqrt(jnp.mean(jnp.sum(jax.grad(moved)(ws) ** 2, 2), 1))

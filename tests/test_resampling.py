@@ -64,7 +64,9 @@ def test_scipy_says_the_same():
     want = X
     for axis in (1, 2):
         want = signal.upfirdn(np.array(BILINEAR) / 4, want, up=2, axis=axis)
-        want = np.take(want, range(1, 1 + 2 * X.shape[axis]), axis)  # zeros before are (2, 1), not (3, 3)
+        want = np.take(
+            want, range(1, 1 + 2 * X.shape[axis]), axis
+        )  # zeros before are (2, 1), not (3, 3)
     np.testing.assert_allclose(upsample(X), want, atol=1e-6)
 
 
@@ -96,7 +98,9 @@ def test_bfloat16_is_rounded_once():
 
 
 def test_an_image_that_is_too_small():
-    with pytest.raises(ValueError, match="7 x 6 pixels is too small for padding .-1, -2. and a filter of 5"):
+    with pytest.raises(
+        ValueError, match=r"7 x 6 pixels is too small for padding .-1, -2. and a filter of 5"
+    ):
         resample(X, TAPS, padding=(-1, -2))
 
 
@@ -120,7 +124,9 @@ def test_convolutions_between_resamplings(size, taps):
     before, after = (len(taps) + 1) // 2 + pad, (len(taps) - 2) // 2 + pad
     doubled = 4 * expected(x, taps, up=2, padding=(before, after))
     want = convolved(doubled, kernel[::-1, ::-1])
-    both = jax.jit(lambda *a: (upsampling_convolution(*a, taps), downsampling_convolution(*a, taps)))
+    both = jax.jit(
+        lambda *a: (upsampling_convolution(*a, taps), downsampling_convolution(*a, taps))
+    )
     up, down = both(x, kernel)
     np.testing.assert_allclose(up, want, atol=1e-3)
     before, after = (len(taps) - 1) // 2 + pad, (len(taps) - 2) // 2 + pad

@@ -85,6 +85,7 @@ def test_every_dynamics(tmp_path, dynamics, mesh):
         ("mlp(4, 2, conditional=True)", "mlp(4, 2, conditional=True)"),
         ("resnet(4, conditional=True)", "resnet(4, conditional=True)"),
         ("r3gan(8, cardinality=2, conditional=True)", "r3gan(8, cardinality=2, conditional=True)"),
+        pytest.param(*["stylegan2(64, 8, 1, conditional=True)"] * 2, marks=pytest.mark.slow),
     ],
 )
 def test_every_network(tmp_path, generator, discriminator, mesh):
@@ -95,7 +96,9 @@ def test_every_network(tmp_path, generator, discriminator, mesh):
 
 
 def test_no_network_is_left_out():
-    assert set(GENERATORS) == {"dcgan", "mlp", "r3gan", "resnet"} == set(DISCRIMINATORS)
+    assert (
+        set(GENERATORS) == {"dcgan", "mlp", "r3gan", "resnet", "stylegan2"} == set(DISCRIMINATORS)
+    )
 
 
 @BOTH

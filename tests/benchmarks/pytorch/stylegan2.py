@@ -4,6 +4,7 @@ In training noise is random and styles are mixed, at one layer for the whole bat
 image of each layer's own, and nothing is mixed.
 """
 
+import itertools
 from math import prod, sqrt
 from typing import Literal
 
@@ -142,7 +143,7 @@ class Generator(nn.Module):
         self.style_mixing, self.mean_decay = style_mixing, mean_decay
         sizes = [latent_dim, *[w_dim] * mapping_layers]
         self.mapping = nn.ModuleList(
-            Linear(a, b, mapping_rate) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            Linear(a, b, mapping_rate) for a, b in itertools.pairwise(sizes)
         )
         self.register_buffer("w_mean", torch.zeros(w_dim))
         every = widths(size, channel_base, channel_max)
@@ -226,7 +227,7 @@ class Discriminator(nn.Module):
         self.group, self.stddev_channels = stddev_group, stddev_channels
         self.from_image = Conv(channels, every[0], 1)
         self.blocks = nn.Sequential(
-            *(Block(a, b, architecture) for a, b in zip(every[:-1], every[1:], strict=True))
+            *(Block(a, b, architecture) for a, b in itertools.pairwise(every))
         )
         last, base = every[-1], size >> (len(every) - 1)
         self.last_conv = Conv(last + stddev_channels, last, 3)
