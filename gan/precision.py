@@ -10,6 +10,7 @@ is float32:
 - biases while they are added, so that their gradients are summed over a batch's pixels in float32;
 - a discriminator from its features on: a logit is a sum of features, and a loss may take the
   difference of two large logits;
+- a mapping network, the styles and scales that are made of its output, and sums of images over resolutions;
 - tanh at a generator's end: near 1 bfloat16 has steps of 1 / 256, and no slope;
 - logits, images, losses and penalties.
 

@@ -7,7 +7,6 @@ differences: every stage has the same width here, whereas theirs for FFHQ narrow
 and all stages have the run's precision, whereas theirs of low resolution stay in single precision.
 """
 
-from collections.abc import Iterable
 from functools import partial
 from math import sqrt
 from typing import Annotated, Any
@@ -15,7 +14,6 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 
 from gan.argument_bounds import AtLeast, Within
 from gan.models.layers import Conv, Dense
@@ -28,6 +26,7 @@ from gan.models.network import (
     Network,
     num_downsamplings,
 )
+from gan.models.resampling import downsample, upsample
 from gan.precision import at_least_float32
 
 _SLOPE = 0.2  # of the leaky ReLU
@@ -87,7 +86,7 @@ class R3GANGenerator(_R3GAN, Generator):
         basis = self.param("basis", nn.initializers.normal(1.0), (base, base, self.width))
         x = _stage(self, (basis * scale).astype(scale.dtype))
         for _ in range(doublings):
-            x = _stage(self, _upsample(x))  # [B, 2H, 2W, width]
+            x = _stage(self, upsample(x))  # [B, 2H, 2W, width]
         return at_least_float32(Conv(self.shape[-1], (1, 1), **options)(x))
 
 
@@ -111,7 +110,7 @@ class R3GANDiscriminator(_R3GAN, Discriminator):
         x = Conv(self.width, (1, 1), dtype=self.dtype, **options)(examples)
         x = _stage(self, x)
         for _ in range(num_downsamplings(self.shape)):
-            x = _stage(self, _downsample(x))  # [B, H / 2, W / 2, width]
+            x = _stage(self, downsample(x))  # [B, H / 2, W / 2, width]
         base = x.shape[1]
         basis = self.param("basis", nn.initializers.normal(1 / base), x.shape[1:])
         features = jnp.sum(at_least_float32(x) * basis, axis=(1, 2))  # [B, width]
@@ -138,43 +137,3 @@ def _stage(network: _R3GAN, x: jax.Array) -> jax.Array:
         y = nn.leaky_relu(y, _SLOPE)
         x += conv(network.width, (1, 1), use_bias=False, kernel_init=zeros)(y)
     return x
-
-
-# Doubling each pixel, or taking the mean of two, combined with the filter [1, 2, 1] is the filter
-# [1, 3, 3, 1], with zeros outside of the image. Up- and downsampling are each other's transpose up
-# to a factor, and hence each other's derivative. Depthwise convolutions, and what autodiff makes of
-# slices, are several times slower on a CPU.
-
-
-@jax.custom_vjp
-def _upsample(x: jax.Array) -> jax.Array:
-    """Interpolates bilinearly, `[B, H, W, C]` to `[B, 2H, 2W, C]`."""
-    dtype, x = x.dtype, at_least_float32(x)
-    for axis in (1, 2):
-        before, after = _taps(x, axis, 1, (0, 2))
-        shape = tuple(size * 2 if i == axis else size for i, size in enumerate(x.shape))
-        x = jnp.stack([before + 3 * x, 3 * x + after], axis + 1).reshape(shape) / 4
-    return x.astype(dtype)
-
-
-@jax.custom_vjp
-def _downsample(x: jax.Array) -> jax.Array:
-    """Filters and halves, `[B, H, W, C]` to `[B, H / 2, W / 2, C]`."""
-    dtype, x = x.dtype, at_least_float32(x)
-    for axis in (1, 2):
-        a, b, c, d = _taps(x, axis, 2, range(4))
-        x = (a + 3 * b + 3 * c + d) / 8
-    return x.astype(dtype)
-
-
-def _taps(x: jax.Array, axis: int, stride: int, starts: Iterable[int]) -> list[jax.Array]:
-    """Pads an axis with a zero at each end, and reads it from each start with a stride."""
-    size = x.shape[axis]
-    padded = jnp.pad(x, [(int(i == axis),) * 2 for i in range(x.ndim)])
-    return [
-        lax.slice_in_dim(padded, start, start + size - stride + 1, stride, axis) for start in starts
-    ]
-
-
-_upsample.defvjp(lambda x: (_upsample(x), None), lambda _, y: (4 * _downsample(y),))
-_downsample.defvjp(lambda x: (_downsample(x), None), lambda _, y: (_upsample(y) / 4,))

@@ -26,6 +26,7 @@ TINY_NETWORKS = {  # by name; the same for generator and discriminator
     "resnet": "resnet(4)",
     "r3gan": "r3gan(8, cardinality=2)",
     "biggan": "biggan(1)",
+    "stylegan2": "stylegan2(64, 8, 1)",
 }
 
 

@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from gan.errors import UsageError
-from gan.models import DISCRIMINATORS, GENERATORS, r3gan
+from gan.models import DISCRIMINATORS, GENERATORS
 from gan.models.network import num_downsamplings
 
 
@@ -224,19 +223,3 @@ def test_residual_branches_of_r3gan_start_at_zero(registry):
         kernel = layer["kernel"]
         variance = kernel.var() * math.prod(kernel.shape[:-1])
         np.testing.assert_allclose(variance, 2 / 1.04 * 4**-0.5, rtol=0.2)
-
-
-def test_bilinear_resampling():
-    x = jax.random.normal(jax.random.key(4), [2, 6, 8, 3])
-    y = jax.random.normal(jax.random.key(5), [2, 3, 4, 3])
-    doubled = r3gan._upsample(x)
-    reference = jax.image.resize(x, doubled.shape, "bilinear")
-    np.testing.assert_allclose(doubled[:, 1:-1, 1:-1], reference[:, 1:-1, 1:-1], atol=1e-6)
-    ones = r3gan._upsample(jnp.ones([1, 2, 2, 1]))[0, :, :, 0]
-    np.testing.assert_allclose(ones, np.outer(*[[0.75, 1, 1, 0.75]] * 2))  # zeros lie outside
-    ones = r3gan._downsample(jnp.ones([1, 6, 6, 1]))[0, :, :, 0]
-    np.testing.assert_allclose(ones, np.outer(*[[0.875, 1, 0.875]] * 2))
-    transposed = 4 * jnp.vdot(y, r3gan._downsample(x))
-    np.testing.assert_allclose(jnp.vdot(r3gan._upsample(y), x), transposed, rtol=1e-5)
-    for function in (r3gan._upsample, r3gan._downsample):
-        check_grads(jax.jit(function), (x,), order=2, modes=["rev"])

@@ -90,6 +90,7 @@ def test_every_dynamics(tmp_path, dynamics, mesh):
             "biggan(1, conditional=True)",
             marks=pytest.mark.slow,
         ),
+        pytest.param(*["stylegan2(64, 8, 1, conditional=True)"] * 2, marks=pytest.mark.slow),
     ],
 )
 def test_every_network(tmp_path, generator, discriminator, mesh):
@@ -100,7 +101,7 @@ def test_every_network(tmp_path, generator, discriminator, mesh):
 
 
 def test_no_network_is_left_out():
-    names = {"biggan", "dcgan", "mlp", "r3gan", "resnet"}
+    names = {"biggan", "dcgan", "mlp", "r3gan", "resnet", "stylegan2"}
     assert set(GENERATORS) == names == set(DISCRIMINATORS)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gan.config import TrainConfig
 from gan.errors import UsageError
 from gan.registry import Registry
-from tests.benchmarks.pytorch import biggan, dcgan, mlp, r3gan, resnet
+from tests.benchmarks.pytorch import biggan, dcgan, mlp, r3gan, resnet, stylegan2
 from tests.benchmarks.pytorch.optimizers import OPTIMIZERS, set_rates
 
 NUM_IMAGES = 2048
@@ -26,7 +26,7 @@ GENERATORS: Registry[nn.Module] = Registry("PyTorch generator", context=("shape"
 DISCRIMINATORS: Registry[nn.Module] = Registry(
     "PyTorch discriminator", context=("shape", "latent_dim")
 )
-for module in (biggan, dcgan, mlp, r3gan, resnet):
+for module in (biggan, dcgan, mlp, r3gan, resnet, stylegan2):
     name = module.__name__.rpartition(".")[2]
     GENERATORS.register(name)(module.Generator)
     DISCRIMINATORS.register(name)(module.Discriminator)
