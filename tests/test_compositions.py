@@ -27,7 +27,10 @@ FEW = ("simultaneous", "alternating")  # the others compile long
 EVERY_DYNAMICS = [
     pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in DYNAMICS
 ]
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}  # to compile
 NETWORKS = sorted({*GENERATORS} & {*DISCRIMINATORS})
 
 

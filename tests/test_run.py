@@ -105,7 +105,10 @@ def test_the_generator_is_a_function_that_can_be_differentiated(loaded):
         (lambda run: run.generate(np.zeros([64])), r"latents must be \[N, 64\], given \[64\]"),
         (lambda run: run.generate(np.zeros([0, 64])), r"given \[0, 64\]"),
         (lambda run: run.generate(np.zeros([2, 64]), [1]), "labels must be a class, or 2 of them"),
-        (lambda run: run.sample(4, truncation=0.7), "has no mapping network and so no w to truncate"),
+        (
+            lambda run: run.sample(4, truncation=0.7),
+            "has no mapping network and so no w to truncate",
+        ),
         (lambda run: run.generate(np.zeros([2, 64]), truncation=0.7), "no w to truncate"),
         (lambda run: run.sample(2, labels=10), "labels must be of classes with examples, 0, 1"),
         (
