@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -180,6 +181,7 @@ class Experiment:
             texts += describe_classes(self.data.class_names, self.data.class_counts)
         for role in ROLES:
             table = get_parameter_overview(networks.of(role)[0], include_stats=False)
+            table = re.sub(r"(?<=\d)\.0\b", "", table)  # a scalar makes the total a float to clu
             texts.append(f"{role}: {getattr(config, role)}\n{table}")
         return "\n".join(texts)
 
