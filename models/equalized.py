@@ -5,8 +5,7 @@ than when they are drawn. So Adam, whose steps do not depend on the size of a gr
 same speed relative to their size. With a learning rate multiplier m a kernel is drawn 1 / m times as large, and
 both kernel and bias are multiplied by m at each use: they move m times as fast.
 
-Karras et al., "Progressive Growing of GANs", ICLR 2018, section 4.1; the multiplier is that of Karras et al., "A
-Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019, appendix C; details as in
+Karras et al., "Progressive Growing of GANs", ICLR 2018; the multiplier and other details are those of
 github.com/NVlabs/stylegan2-ada-pytorch, training/networks.py.
 """
 

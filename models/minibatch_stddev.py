@@ -1,6 +1,6 @@
 """Minibatch standard deviation: how much the images of a batch differ, as channels of their own.
 
-Karras et al., "Progressive Growing of GANs", ICLR 2018, section 3; in groups, as in StyleGAN's code.
+Karras et al., "Progressive Growing of GANs", ICLR 2018; in groups, as in StyleGAN's code.
 """
 
 import jax

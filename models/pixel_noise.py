@@ -1,7 +1,7 @@
 """Noise for each pixel, the same for all channels, with a strength that is learned.
 
-Karras et al., "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019, section
-2; with one strength for all channels, as in StyleGAN2 (Karras et al., CVPR 2020, appendix B).
+Karras et al., "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019; with one
+strength for all channels, as in github.com/NVlabs/stylegan2-ada-pytorch, training/networks.py.
 """
 
 import jax

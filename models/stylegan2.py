@@ -78,7 +78,7 @@ class StyleGAN2Generator(_StyleGAN2, Generator):
     """A learned image of 4x4 pixels, convolved and doubled by layers that w modulates.
 
     w is the output of the mapping network, one for each layer. Each resolution adds to the image ("skip"
-    architecture, section 4.1). If conditional, an embedding of the label goes into the mapping network beside the
+    architecture). If conditional, an embedding of the label goes into the mapping network beside the
     latents. Without `keys` every image has the same noise, and nothing is mixed.
 
     Attributes:
@@ -143,7 +143,7 @@ class StyleGAN2Generator(_StyleGAN2, Generator):
           train: Whether the mean of w is updated, and styles are mixed.
           keys: Typed random keys `[B]` for style mixing; None mixes nothing.
           truncation: How far from the mean of w an image may be: at 1 all is left as it is, at 0 all images are
-            the same but for their noise (Karras et al., CVPR 2019, appendix B: psi).
+            the same but for their noise (`truncation_psi` of the authors' code).
         """
         w = self.mapping(latents, labels)  # [B, W]
         if train and not self.is_initializing():
