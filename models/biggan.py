@@ -91,7 +91,7 @@ class _BigGAN(Network):
 
     def applying(self, *, train: bool) -> Apply:
         """Returns what applies the layers."""
-        return applying(spectral=True, train=train, keep_first_values=True)
+        return applying(spectral=True, train=train)
 
     def attend(self, x: jax.Array, layer: Apply) -> jax.Array:
         """Applies self-attention, if it belongs to this resolution; to be called in `__call__`."""

@@ -16,27 +16,27 @@ Apply: TypeAlias = Callable[[nn.Module, jax.Array], jax.Array]
 """Applies a layer to its input."""
 
 
-def applying(*, spectral: bool, train: bool, keep_first_values: bool = False) -> Apply:
+def applying(*, spectral: bool, train: bool) -> Apply:
     """Returns a function that applies a layer, with spectral normalisation or without.
 
     With it every matrix of the layer, kernel or embedding, is divided by its largest singular value,
     which is found by one step of a power iteration at each use in training. A kernel `[h, w, C, C']`
-    counts as a matrix `[h w C, C']`; biases stay as they are. Vectors and values are float32.
+    counts as a matrix `[h w C, C']`; biases stay as they are. Vectors and values are float32. Parameters
+    start as the initialiser makes them; linen's own would start divided by their norms, which is the same
+    function, but an optimizer's steps turn it faster or slower.
 
     Miyato et al., "Spectral Normalization for Generative Adversarial Networks", ICLR 2018.
 
     Args:
       spectral: Whether layers are normalised.
       train: Whether the power iterations go on.
-      keep_first_values: Whether parameters start as the initialiser made them. Linen's start divided by
-        their norms: the same function at first, but an optimizer's steps turn it faster or slower.
     """
     if not spectral:
         return lambda layer, x: layer(x)
 
     def apply(layer: nn.Module, x: jax.Array) -> jax.Array:
         normalised = nn.SpectralNorm(layer)
-        if not keep_first_values or not layer.is_initializing():
+        if not layer.is_initializing():
             return normalised(x, update_stats=train)
         layer(x)
         first = dict(layer.variables["params"])

@@ -151,6 +151,10 @@ def test_misuse_names_the_key(changes, words):
             {"microbatches": 2, "generator": "dcgan(4)"},
             ["is not the same", "generator = 'dcgan(4)'"],
         ),
+        (
+            {"microbatches": 2, "discriminator": "stylegan2(64, 8)"},
+            ["is not the same", "discriminator = 'stylegan2(64, 8)'"],
+        ),
         ({"microbatches": 2, "loss": "top_k"}, ["is not the same", "loss = 'top_k'"]),
         ({"microbatches": 2, "regularizers": ("lecam", "r1")}, ["for lecam: each part"]),
     ],

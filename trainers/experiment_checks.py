@@ -118,6 +118,7 @@ def find_warnings(experiment: Experiment) -> list[str]:
             f"{role} = {getattr(config, role)!r}"
             for role in ROLES
             if network_variables(networks.of(role)[1])
+            or (role == "discriminator" and not game.discriminator.per_sample)
         ]
         over_batch += [f"loss = {config.loss!r}"] if game.losses.over_batch else []
         over_batch += [name for name, own in game.regularizers.items() if own.over_batch]

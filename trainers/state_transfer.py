@@ -140,7 +140,8 @@ def _reset_mismatches(state: GANState, new: Experiment) -> tuple[GANState, list[
         lines.append("dynamics: its state starts anew")
     if players.generator is not state.players.generator and new.averaging:
         averages = {name: own.init(players.generator) for name, own in new.averaging.items()}
-        lines.append(f"averaging: {', '.join(averages)} start from the generator as it now is")
+        verb = "starts" if len(averages) == 1 else "start"
+        lines.append(f"averaging: {', '.join(averages)} {verb} from the generator as it now is")
     return GANState(state.step, players, dynamics_state, averages, state.rollbacks), lines
 
 

@@ -1,4 +1,4 @@
-"""Makes the table of docs/performance.md: five networks, each compared with the same in PyTorch.
+"""Makes the table of docs/performance.md: each network compared with the same in PyTorch.
 
 python tests/benchmarks/performance.py --output performance
 python tests/benchmarks/performance.py --only dcgan28 --rounds 3
@@ -46,6 +46,21 @@ ROWS = {
         "discriminator": "r3gan(64, cardinality=8)",
         "loss": "relativistic",
         "regularizers": "('r1(1.0)', 'r2(1.0)')",
+        "dynamics": "alternating",
+    },
+    "biggan32": {
+        "dataset": "noise(32)",
+        "generator": "biggan(16)",
+        "discriminator": "biggan(16)",
+        "regularizers": "()",
+        "loss": "hinge",
+        "dynamics": "alternating",
+    },
+    "stylegan2_32": {  # PyTorch's side has neither noise nor style mixing
+        "dataset": "noise(32)",
+        "generator": "stylegan2(1024, 64, 2, w_dim=128, style_mixing=0.0)",
+        "discriminator": "stylegan2(1024, 64)",
+        "regularizers": "('r1(1.0)',)",
         "dynamics": "alternating",
     },
 }
