@@ -19,6 +19,7 @@ from jax import lax
 
 from gan.argument_bounds import Above
 from gan.models.convolutions import Geometry, Size, convolve
+from gan.models.layers import plus
 from gan.models.resampling import downsampling_convolution, upsampling_convolution
 
 SLOPE = 0.2
@@ -100,11 +101,6 @@ def operands(x: jax.Array, kernel: jax.Array, dtype: Any) -> tuple[jax.Array, ja
     """Returns an input and a kernel in the type of the computation."""
     dtype = nn.dtypes.canonicalize_dtype(x, kernel, dtype=dtype)
     return jnp.asarray(x, dtype), kernel.astype(dtype)
-
-
-def plus(y: jax.Array, bias: jax.Array) -> jax.Array:
-    """Adds a bias in its own type, and returns the sum in that of y: see `gan.models.layers`."""
-    return (y + bias).astype(y.dtype)
 
 
 def resampling_convolution(

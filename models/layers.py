@@ -42,7 +42,7 @@ class Dense(nn.Module):
         """Maps `[..., C]` to `[..., C']`."""
         x, kernel, bias = _arrays(self, x, (x.shape[-1], self.features))
         y = lax.dot_general(x, kernel.astype(x.dtype), (((x.ndim - 1,), (0,)), ((), ())))
-        return _plus(y, bias) if self.use_bias else y
+        return plus(y, bias) if self.use_bias else y
 
 
 class Conv(nn.Module):
@@ -90,13 +90,13 @@ class Conv(nn.Module):
         x, kernel, bias = _arrays(self, x, shape)
         image = (x.shape[1], x.shape[2])
         if self.resample != "none":
-            return _plus(_resampled(self, x, kernel), bias)
+            return plus(_resampled(self, x, kernel), bias)
         padding = self.padding
         if isinstance(padding, str):
             padding = lax.padtype_to_pads(image, self.kernel_size, self.strides, padding)
         rows, columns = ((int(low), int(high)) for low, high in padding)
         geometry = Geometry(image, self.kernel_size, self.strides, (rows, columns), groups)
-        return _plus(convolve(geometry, x, kernel.astype(x.dtype)), bias)
+        return plus(convolve(geometry, x, kernel.astype(x.dtype)), bias)
 
 
 class ConvTranspose(nn.Module):
@@ -133,7 +133,7 @@ class ConvTranspose(nn.Module):
             low = k - 1 - math.ceil((k + s - 2) / 2)
             pads.append((low, k - s - low))
         kernel = kernel[::-1, ::-1].astype(x.dtype)
-        return _plus(_transposed(x, kernel, self.strides, (pads[0], pads[1])), bias)
+        return plus(_transposed(x, kernel, self.strides, (pads[0], pads[1])), bias)
 
 
 def upsample(x: jax.Array) -> jax.Array:
@@ -170,7 +170,7 @@ def _arrays(
     return jnp.asarray(x, dtype), kernel.astype(full), bias.astype(full)
 
 
-def _plus(y: jax.Array, bias: jax.Array) -> jax.Array:
+def plus(y: jax.Array, bias: jax.Array) -> jax.Array:
     """Adds a bias in its own type, and returns the sum in that of y."""
     return (y + bias).astype(y.dtype)
 

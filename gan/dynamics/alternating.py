@@ -25,7 +25,7 @@ class Alternating(Dynamics):
         the generator; the generator's own step sees the last of those batches and fresh latents.
     """
 
-    discriminator_steps: Annotated[int, Within(1, 100)] = 1  # each is traced
+    discriminator_steps: Annotated[int, Within(1, 100)] = 1  # the batch of each is traced
     updates_in_sequence: ClassVar[bool] = True
 
     @property
