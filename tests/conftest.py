@@ -32,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.reference)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs_are_dropped():
+    """Drops a file's programs at its end: each has memory maps, of which a process has 65,530 at most."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
     """Computes in double precision, for comparisons with a closed form."""
