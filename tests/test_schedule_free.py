@@ -63,8 +63,11 @@ def algorithm_1(start, gradients, rates, b1, adam, b2=0.999, eps=1e-8):
 def recorded(optimizer, step, calls):
     """The optimizer, which appends each gradient, the parameters then, and the run's step to `calls`."""
 
-    def update(gradient, state, params=None, **extra):
+    def record(gradient, params):
         calls.append((np.asarray(gradient), np.asarray(params), step[0]))
+
+    def update(gradient, state, params=None, **extra):
+        jax.debug.callback(record, gradient, params, ordered=True)
         return optax.with_extra_args_support(optimizer).update(gradient, state, params, **extra)
 
     return optax.GradientTransformationExtraArgs(optimizer.init, update)
@@ -88,6 +91,7 @@ def test_the_weights_are_the_papers_x_or_the_pair_is_refused(x64, dynamics, opti
         with counted_from(jnp.int32(step[0])):
             batches = [None] * rule.num_batches
             output = rule.step(game, optimizers, players, memory, batches, jax.random.key(0))
+        jax.effects_barrier()
         players, memory = output.players, output.dynamics_state
 
     b1, rate, adam = SPECS[optimizer]
