@@ -87,7 +87,8 @@ class ResNetDiscriminator(Discriminator):
     """Residual blocks that halve the resolution down to 8x8 pixels, then two that keep it.
 
     The first block always halves, so that images of 8 and 28 pixels end at 4x4 and 7x7, and those of 48
-    at 6x6; an odd side is the last. If conditional, the label is judged too, by projection (Miyato and Koyama, ICLR 2018).
+    at 6x6; an odd side is the last. If conditional, the label is judged too, by projection (Miyato and
+    Koyama, ICLR 2018).
 
     Attributes:
       width: Channels of every block.

@@ -166,6 +166,15 @@ def test_what_may_not_do_as_expected_is_said(changes, words):
         assert word in text
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"batch_size": 6}, {"batch_size": 12, "microbatches": 2}, {"generator_batch_size": 10}],
+)
+def test_a_batch_that_a_network_refuses_is_refused_before_any_work(changes):
+    with pytest.raises(UsageError, match="groups of 4 do not divide a batch, or a part of it, of"):
+        build(small(discriminator="stylegan2(64, 8)", mesh="data(1)", **changes))
+
+
 def test_a_regularizer_that_would_share_its_state_with_the_augmentation(monkeypatch):
     monkeypatch.setitem(REGULARIZERS._makers, "augmentation", REGULARIZERS.maker("lecam"))
     with pytest.raises(UsageError, match="'augmentation' is the name of another state"):

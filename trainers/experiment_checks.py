@@ -211,9 +211,18 @@ def check_batches_fit(experiment: Experiment) -> None:
 
 
 def trace_networks(experiment: Experiment) -> Pair[Any]:
-    """Returns the shapes of the networks' parameters and variables: a fault shows before any work."""
+    """Returns the shapes of the networks' parameters and variables: a fault shows before any work.
+
+    They are traced on a batch, or a part of it, as in training: a network may refuse some sizes.
+    """
+    config, init = experiment.config, experiment.game.init
+    sizes = {config.batch_size, config.generator_batch_size or config.batch_size}
     try:
-        return jax.eval_shape(experiment.game.init, jax.random.key(0))
+        traced = [
+            jax.eval_shape(partial(init, size=size // config.microbatches), jax.random.key(0))
+            for size in sizes
+        ]
+        return traced[0]
     except Exception as error:  # whatever a network may raise
         raise UsageError(
             f"the networks cannot be initialised: {parts.reason(error) or describe(error)}"

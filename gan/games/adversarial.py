@@ -84,12 +84,12 @@ class AdversarialGame(Game):
     microbatches: int = 1
     generator_batch_size: int | None = None
 
-    def init(self, key: jax.Array) -> Pair[tuple[Params, Variables]]:
-        """Initialises both networks, in training mode, and what else a player remembers."""
+    def init(self, key: jax.Array, size: int = 1) -> Pair[tuple[Params, Variables]]:
+        """Initialises both networks, on `size` examples in training mode, and what else is remembered."""
         generator_key, discriminator_key = jax.random.split(key)
-        labels = jnp.zeros([1], jnp.int32)
-        latents = jnp.zeros([1, self.latent_dim])
-        examples = jnp.zeros([1, *self.shape])
+        labels = jnp.zeros([size], jnp.int32)
+        latents = jnp.zeros([size, self.latent_dim])
+        examples = jnp.zeros([size, *self.shape])
         made = Pair(
             generator=dict(self.generator.init(generator_key, latents, labels, train=True)),
             discriminator=dict(
