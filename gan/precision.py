@@ -24,12 +24,6 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-SLOW_CPU = (
-    "on a CPU XLA makes products in float32 and rounds them, so that a step takes longer than in "
-    "float32: about 1.1 times as long, for a small DCGAN"
-)
-"""What is said of a run in bfloat16 on a CPU: also on one with `avx512_bf16`, which XLA did not use."""
-
 _PRODUCTS = ("dot_general", "conv_general_dilated")
 
 

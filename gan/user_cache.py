@@ -14,7 +14,14 @@ KEPT = ("inception", "parts")
 """What cannot always be made again: weights may have been put there by hand, and `parts` says whose code
 is trusted. It is deleted only where it is named."""
 
-_KINDS = ("classifiers", "compiled", "inception", "parts", "real")  # the folders that are ours
+_KINDS = (
+    "classifiers",
+    "compiled",
+    "inception",
+    "onednn",
+    "parts",
+    "real",
+)  # the folders that are ours
 _DEFAULT_LIMIT = "10"
 
 

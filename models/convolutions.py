@@ -1,72 +1,26 @@
 """Convolutions that run fast on a CPU as well, and can be differentiated any number of times.
 
-XLA's CPU backend is fast at a plain convolution in the layout ('NHWC', 'HWIO', 'NHWC'), but 3 to
-300 times slower than necessary at those that autodiff derives from it (dilated inputs, unusual
-layouts, groups), especially inside a loop. A convolution y = x * w is linear in x and in w. Its two
-derivatives are therefore bilinear as well, and the derivatives of those are again among the three:
+A convolution y = x * w is linear in x and in w. Its two derivatives are therefore bilinear as well, and
+the derivatives of those are again among the three:
 
     convolve(x, w) -> y,   input_gradient(y, w) -> x,   kernel_gradient(x, y) -> w.
 
-On a CPU each is expressed in operations at which XLA is fast:
-
-- a 1x1 convolution with stride 1 is a product of two matrices;
-- any other is a plain convolution in that layout, in which channels may stand for something else;
-- groups are convolved one after the other;
-- of XLA's two libraries, YNNPACK runs convolutions that sum few products for each output, and Eigen
-  those that sum many, such as the gradient of a kernel.
-
-Other devices use the native lowering, including its groups. docs/performance.md has the figures.
+On a CPU each is computed by whichever is faster: oneDNN (`gan.models.onednn`), where it is installed, or the
+operations at which XLA is fast (`gan.models.cpu_convolutions`). Other devices use the native lowering.
+docs/performance.md has the figures.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
-_MAX_UNROLLED_GROUPS = 31  # more groups are convolved in a loop
-_MIN_PHASE_CHANNELS = 16  # fewer are not worth a convolution for each phase
-_MIN_EIGEN_PRODUCTS = 800  # summed for each output; Eigen is faster from here on
-Size: TypeAlias = tuple[int, int]
+from gan.models import cpu_convolutions, onednn
+from gan.models.geometry import Geometry
 
-
-class Geometry(NamedTuple):
-    """Sizes and options of a convolution.
-
-    Attributes:
-      image: Size of x, (H, W).
-      kernel: Size of w, (h, w).
-      stride: Strides along H and W.
-      padding: Number of zeros before and after x, along H and W.
-      groups: Number of groups into which the channels of x and of y are split; each group of y
-        comes from the same group of x.
-    """
-
-    image: Size
-    kernel: Size
-    stride: Size
-    padding: tuple[Size, Size]
-    groups: int = 1
-
-    @property
-    def output(self) -> Size:
-        """Size of y, (H', W')."""
-        height, width = (
-            (size + sum(pad) - kernel) // stride + 1
-            for size, kernel, stride, pad in zip(
-                self.image, self.kernel, self.stride, self.padding, strict=True
-            )
-        )
-        return height, width
-
-    @property
-    def pointwise(self) -> bool:
-        """Whether each pixel of y depends on the same pixel of x alone."""
-        return self.kernel == self.stride == (1, 1) and self.padding == ((0, 0), (0, 0))
+Lowering: TypeAlias = Callable[[Geometry, jax.Array, jax.Array], jax.Array]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -81,19 +35,19 @@ def convolve(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:
     Returns:
       y: `[N, H', W', C']`.
     """
-    return _by_platform(_convolve_on_cpu, _native_convolve, geometry, x, w)
+    return _by_platform("convolve", _native_convolve, geometry, x, w)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def input_gradient(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
     """Computes the transpose of `convolve` in x: y and w to `[N, H, W, C]`."""
-    return _by_platform(_input_gradient_on_cpu, _native_input_gradient, geometry, y, w)
+    return _by_platform("input_gradient", _native_input_gradient, geometry, y, w)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def kernel_gradient(geometry: Geometry, x: jax.Array, y: jax.Array) -> jax.Array:
     """Computes the transpose of `convolve` in w: x and y to `[h, w, C / groups, C']`."""
-    return _by_platform(_kernel_gradient_on_cpu, _native_kernel_gradient, geometry, x, y)
+    return _by_platform("kernel_gradient", _native_kernel_gradient, geometry, x, y)
 
 
 def _forward(function: Any) -> Any:
@@ -119,32 +73,16 @@ convolve.defvjp(_forward(convolve), _convolve_backward)
 input_gradient.defvjp(_forward(input_gradient), _input_gradient_backward)
 kernel_gradient.defvjp(_forward(kernel_gradient), _kernel_gradient_backward)
 
-Lowering: TypeAlias = Callable[[Geometry, jax.Array, jax.Array], jax.Array]
-
 
 def _by_platform(
-    cpu: Lowering, native: Lowering, geometry: Geometry, a: jax.Array, b: jax.Array
+    which: onednn.Pass, native: Lowering, geometry: Geometry, a: jax.Array, b: jax.Array
 ) -> jax.Array:
+    on_cpu: Lowering = getattr(cpu_convolutions, which)
+    if onednn.is_faster(which, geometry, a, b):
+        on_cpu = partial(onednn.convolution, which, on_cpu)
     return lax.platform_dependent(
-        a, b, cpu=partial(_by_group, cpu, geometry), default=partial(native, geometry)
+        a, b, cpu=partial(on_cpu, geometry), default=partial(native, geometry)
     )
-
-
-def _by_group(lowering: Lowering, geometry: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Applies a lowering to each group; groups split the last axis of x, of w and of y alike."""
-    groups, lower = geometry.groups, partial(lowering, geometry._replace(groups=1))
-    if groups == 1:
-        return lower(a, b)
-    if groups <= _MAX_UNROLLED_GROUPS:
-        parts = zip(jnp.split(a, groups, -1), jnp.split(b, groups, -1), strict=True)
-        return jnp.concatenate([lower(*part) for part in parts], -1)
-
-    def groups_first(x: jax.Array) -> jax.Array:
-        return jnp.moveaxis(x.reshape(*x.shape[:-1], groups, -1), -2, 0)
-
-    results = lax.map(lambda part: lower(*part), (groups_first(a), groups_first(b)))
-    results = jnp.moveaxis(results, 0, -2)
-    return results.reshape(*results.shape[:-2], -1)
 
 
 def _native_convolve(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:
@@ -153,7 +91,7 @@ def _native_convolve(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Arra
         w,
         geometry.stride,
         geometry.padding,
-        dimension_numbers=_LAYOUT,
+        dimension_numbers=cpu_convolutions.LAYOUT,
         feature_group_count=geometry.groups,
     )
 
@@ -168,140 +106,3 @@ def _native_kernel_gradient(geometry: Geometry, x: jax.Array, y: jax.Array) -> j
     shape = (*geometry.kernel, x.shape[-1] // geometry.groups, y.shape[-1])
     w = jax.ShapeDtypeStruct(shape, x.dtype)
     return jax.linear_transpose(lambda w: _native_convolve(geometry, x, w), w)(y)[0]
-
-
-def _convolve_on_cpu(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:
-    if geometry.pointwise:
-        return x @ w[0, 0]
-    return _plain_convolution(x, w, geometry.padding, stride=geometry.stride)
-
-
-def _plain_convolution(
-    x: jax.Array,
-    w: jax.Array,
-    padding: Sequence[Size],
-    *,
-    stride: Size = (1, 1),
-    dilation: Size = (1, 1),
-) -> jax.Array:
-    """Convolves with whichever library is faster.
-
-    XLA gives YNNPACK every convolution that it supports, and it supports no dilated input. Dilating
-    the rows of image, kernel and stride alike selects Eigen; no zero is ever multiplied.
-    """
-    row_dilation = 2 if math.prod(w.shape[:3]) >= _MIN_EIGEN_PRODUCTS else 1
-    (top, bottom), left_right = padding
-    return lax.conv_general_dilated(
-        x,
-        w,
-        (row_dilation * stride[0], stride[1]),
-        ((row_dilation * top, row_dilation * bottom), left_right),
-        lhs_dilation=(row_dilation, 1),
-        rhs_dilation=(row_dilation * dilation[0], dilation[1]),
-        dimension_numbers=_LAYOUT,
-    )
-
-
-def _input_gradient_on_cpu(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
-    if geometry.pointwise:
-        return y @ w[0, 0].T
-    if w.shape[2] < _MIN_PHASE_CHANNELS:
-        return _input_gradient_at_once(geometry, y, w)
-    return _input_gradient_by_phases(geometry, y, w)
-
-
-class Phase(NamedTuple):
-    """Every stride-th pixel of x along one axis, which is a stride-1 convolution of y.
-
-    Attributes:
-      taps: Elements of the kernel along this axis, last first, that contribute to these pixels.
-      padding: Number of zeros before and after y; a negative number crops.
-    """
-
-    taps: slice
-    padding: Size
-
-
-def _phases(geometry: Geometry, axis: int) -> list[Phase]:
-    """Returns a phase for each pixel of a stride; all are ceil(image / stride) pixels long."""
-    stride, (low, _) = geometry.stride[axis], geometry.padding[axis]
-    size, length = max(geometry.kernel[axis], stride), geometry.output[axis]
-    phases = []
-    for first in range(stride):
-        # Pixel first + q stride of x is pixel tap + (q + shift) stride of the padded x.
-        shift, tap = divmod(first + low, stride)
-        num_taps = (size - tap - 1) // stride + 1
-        num_pixels = math.ceil(geometry.image[axis] / stride)
-        last = tap + (num_taps - 1) * stride
-        padding = (num_taps - 1 - shift, num_pixels + shift - length)
-        phases.append(Phase(slice(last, None, -stride), padding))
-    return phases
-
-
-def _input_gradient_by_phases(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
-    """Convolves y once for each phase, and interleaves the results."""
-    spare = [(0, max(0, s - k)) for s, k in zip(geometry.stride, geometry.kernel, strict=True)]
-    w = jnp.pad(w, [*spare, (0, 0), (0, 0)]).swapaxes(2, 3)  # [h, w, C', C]
-
-    def pixels(row: Phase, column: Phase) -> jax.Array:
-        return _plain_convolution(y, w[row.taps, column.taps], (row.padding, column.padding))
-
-    rows, columns = _phases(geometry, 0), _phases(geometry, 1)
-    x = jnp.stack([jnp.stack([pixels(r, c) for c in columns], 3) for r in rows], 2)
-    # x is [N, H / sh, sh, W / sw, sw, C].
-    _, qh, sh, qw, sw, channels = x.shape
-    height, width = geometry.image
-    return x.reshape(-1, qh * sh, qw * sw, channels)[:, :height, :width]
-
-
-def _input_gradient_at_once(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
-    """Convolves y once, with the phases as channels; faster if x has few channels.
-
-    Padding shifts some phases by a pixel, so that one more row and column are computed than used.
-    """
-    (sh, sw), channels = geometry.stride, w.shape[2]
-    taps = [math.ceil(k / s) for k, s in zip(geometry.kernel, geometry.stride, strict=True)]
-    spare = [(0, t * s - k) for t, s, k in zip(taps, geometry.stride, geometry.kernel, strict=True)]
-    kh, kw = taps
-    w = jnp.pad(w, [*spare, (0, 0), (0, 0)]).reshape(kh, sh, kw, sw, channels, -1)
-    w = w[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4)  # [kh, kw, C', sh, sw, C]
-    w = w.reshape(kh, kw, y.shape[-1], sh * sw * channels)
-    # Pixel q stride + phase of the padded x comes from y[q - kh + 1 .. q].
-    lengths = [
-        math.ceil((size + low) / s)
-        for size, (low, _), s in zip(geometry.image, geometry.padding, geometry.stride, strict=True)
-    ]
-    padding = [
-        (t - 1, length - out) for t, length, out in zip(taps, lengths, geometry.output, strict=True)
-    ]
-    x = _plain_convolution(y, w, padding)
-    qh, qw = lengths
-    x = x.reshape(-1, qh, qw, sh, sw, channels).transpose(0, 1, 3, 2, 4, 5)
-    x = x.reshape(-1, qh * sh, qw * sw, channels)
-    (top, _), (left, _) = geometry.padding
-    height, width = geometry.image
-    return x[:, top : top + height, left : left + width]
-
-
-def _kernel_gradient_on_cpu(geometry: Geometry, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Convolves x with y; batch and channels swap their places, as the batch is summed over.
-
-    The channels of x lie side by side within a row, so that moving its axes transposes one matrix.
-    """
-    if geometry.pointwise:
-        w = lax.dot_general(_pixels(x), _pixels(y), (((0,), (0,)), ((), ())))
-        return w[None, None]
-    channels, (height, width) = x.shape[-1], geometry.kernel
-    (sh, sw), (rows, (left, right)) = geometry.stride, geometry.padding
-    w = _plain_convolution(
-        x.transpose(1, 2, 3, 0).reshape(1, geometry.image[0], -1, len(x)),  # [1, H, W C, N]
-        y.transpose(1, 2, 0, 3),  # [H', W', N, C']
-        (rows, (left * channels, right * channels)),
-        dilation=(sh, sw * channels),
-    )  # [1, >= h, >= w C, C'], longer than the kernel if the stride leaves pixels unused
-    return w[0, :height, : width * channels].reshape(height, width, channels, -1)
-
-
-def _pixels(x: jax.Array) -> jax.Array:
-    """Flattens `[N, H, W, C]` to `[N H W, C]`."""
-    return x.reshape(-1, x.shape[-1])

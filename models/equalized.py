@@ -18,7 +18,8 @@ from flax import linen as nn
 from jax import lax
 
 from gan.argument_bounds import Above
-from gan.models.convolutions import Geometry, Size, convolve
+from gan.models.convolutions import convolve
+from gan.models.geometry import Geometry, Size
 from gan.models.layers import plus
 from gan.models.resampling import downsampling_convolution, upsampling_convolution
 

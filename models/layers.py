@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from gan.models.convolutions import Geometry, Size, convolve, input_gradient
+from gan.models.convolutions import convolve, input_gradient
+from gan.models.geometry import Geometry, Size
 
 Initializer: TypeAlias = nn.initializers.Initializer
 

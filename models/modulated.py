@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from gan.models.convolutions import Size
 from gan.models.equalized import EqualizedDense, equalized_kernel, operands, resampling_convolution
+from gan.models.geometry import Size
 from gan.precision import at_least_float32
 
 EPSILON = 1e-8

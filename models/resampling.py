@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan.models.convolutions import Geometry, Size, convolve, input_gradient
+from gan.models.convolutions import convolve, input_gradient
+from gan.models.geometry import Geometry, Size
 from gan.precision import at_least_float32
 
 Taps: TypeAlias = tuple[float, ...]

@@ -10,7 +10,8 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gan.models import convolutions
-from gan.models.convolutions import Geometry, convolve
+from gan.models.convolutions import convolve
+from gan.models.geometry import Geometry
 
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 small = st.tuples(st.integers(1, 5), st.integers(1, 5))

@@ -28,6 +28,7 @@ from gan.data.placement import Placement, make_loader
 from gan.dynamics import Dynamics
 from gan.errors import UsageError, brief
 from gan.games import AdversarialGame
+from gan.models import onednn
 from gan.models.network import Network
 from gan.nonfinite import OnNonfinite
 from gan.optimizers import Rates, rates_of
@@ -146,6 +147,11 @@ class Experiment:
     def describe_data(self) -> dict[str, Any]:
         """Returns what is known of the data as a mapping, for a checkpoint."""
         return {} if self.data is None else dataclasses.asdict(self.data)
+
+    @property
+    def convolutions(self) -> str:
+        """By what the convolutions of the train step are computed: see `gan.models.onednn.describe`."""
+        return onednn.describe(self.mesh.size)
 
     @property
     def class_counts(self) -> np.ndarray:

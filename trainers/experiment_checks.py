@@ -19,9 +19,10 @@ from gan.games.adversarial import AUGMENTATION
 from gan.games.penalties import metric_name
 from gan.memory import check_fits, device_memory, host_memory, tree_bytes
 from gan.metrics.metric import choose_metrics, score_names
+from gan.models import onednn
 from gan.optimizers import check_links, trace_update
 from gan.players import ROLES, Pair, network_variables
-from gan.precision import SLOW_CPU, product_types
+from gan.precision import product_types
 from gan.recalibration import find_momenta
 from gan.registry import OURS, REGISTRIES
 from gan.regularizers import Regularizer
@@ -251,7 +252,8 @@ def precision_warnings(experiment: Experiment) -> list[str]:
                 f"{config.precision!r}: none of its layers has dtype=self.dtype"
             )
     if experiment.mesh.devices.flat[0].platform == "cpu":
-        lines.append(f"precision = {config.precision!r}: {SLOW_CPU}")
+        if (why := onednn.slow_bfloat16(experiment.mesh.size)) is not None:
+            lines.append(f"precision = {config.precision!r}: {why}")
     return lines
 
 

@@ -372,5 +372,11 @@ def _record_changes(
 ) -> None:
     keys = difference(from_mapping(manifest.config), experiment.config).values()
     sources = parts.changes(manifest.parts, experiment.parts)
+    old, new = manifest.convolutions, experiment.convolutions
+    if old not in ("", new):
+        changes = [
+            *changes,
+            f"convolutions were computed by {old}, and are by {new}: not bit by bit alike",
+        ]
     for line in (*keys, *sources, *changes):
         workdir.record(manifest.step, "change", line)

@@ -83,7 +83,13 @@ def train(
             if to_save:
                 as_mapping, described = dataclasses.asdict(config), experiment.describe_data()
                 folder.checkpoints.save(
-                    int(state.step), state, as_mapping, {}, parts=experiment.parts, data=described
+                    int(state.step),
+                    state,
+                    as_mapping,
+                    {},
+                    parts=experiment.parts,
+                    data=described,
+                    convolutions=experiment.convolutions,
                 )
             with contextlib.closing(program.loader):
                 while int(state.step) < config.num_steps:
@@ -215,7 +221,7 @@ def make_steps(
                 protocol = program.evaluator.fingerprint if program.evaluator and scores else ""
                 workdir.checkpoints.save(
                     step, state, as_mapping, values, periodic, experiment.parts, protocol,
-                    experiment.describe_data(),
+                    experiment.describe_data(), experiment.convolutions,
                 )  # fmt: skip
             if stopping and not last:
                 _stop_here(workdir, step, stop)

@@ -199,6 +199,7 @@ class Checkpoints:
         parts: Mapping[str, str] = MappingProxyType({}),
         protocol: str = "",
         data: Mapping[str, Any] = MappingProxyType({}),
+        convolutions: str = "",
     ) -> None:
         """Saves in the background; the state's arrays may be donated as soon as this returns.
 
@@ -213,7 +214,16 @@ class Checkpoints:
         copy = jax.tree.map(lambda leaf: np.array(leaf), unwrap_keys(state))
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         manifest = Manifest(
-            step, dict(config), finite, periodic, "", {}, dict(parts), protocol, dict(data)
+            step,
+            dict(config),
+            finite,
+            periodic,
+            "",
+            {},
+            dict(parts),
+            protocol,
+            dict(data),
+            convolutions,
         )
         self._pending = self._thread.submit(self._write, copy, manifest)
 

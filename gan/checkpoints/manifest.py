@@ -35,6 +35,8 @@ class Manifest:
       protocol: Fingerprint of the protocol by which the metrics `eval/...` were measured, or "".
       parts: SHA-256 of the files and modules in `config.parts`, by name; see `gan.parts`.
       data: The run's data, as a mapping; see `gan.data.description`. Older manifests have none.
+      convolutions: By what they were computed, on which a state's bits depend; see
+        `gan.models.onednn.describe`. Older manifests do not say.
     """
 
     step: int
@@ -46,6 +48,7 @@ class Manifest:
     parts: dict[str, str] = field(default_factory=dict)  # older manifests have none
     protocol: str = ""
     data: dict[str, Any] = field(default_factory=dict)
+    convolutions: str = ""
 
     def metrics_by(self, protocol: str) -> dict[str, float]:
         """Returns the metrics that can be compared with those of a protocol."""

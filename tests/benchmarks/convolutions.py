@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from gan.models import convolutions
-from gan.models.convolutions import Geometry
+from gan.models.geometry import Geometry
 
 BATCH = 64
 STRIDED = ((4, 4), (2, 2), ((1, 1), (1, 1)))
