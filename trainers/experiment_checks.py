@@ -251,9 +251,9 @@ def precision_warnings(experiment: Experiment) -> list[str]:
                 f"{role} = {getattr(config, role)!r} computes in float32, whatever precision = "
                 f"{config.precision!r}: none of its layers has dtype=self.dtype"
             )
-    if experiment.mesh.devices.flat[0].platform == "cpu":
-        if (why := onednn.slow_bfloat16(experiment.mesh.size)) is not None:
-            lines.append(f"precision = {config.precision!r}: {why}")
+    on_cpu = experiment.mesh.devices.flat[0].platform == "cpu"
+    if on_cpu and (why := onednn.slow_bfloat16(experiment.mesh.size)) is not None:
+        lines.append(f"precision = {config.precision!r}: {why}")
     return lines
 
 
