@@ -20,6 +20,7 @@ from jax import lax
 from gan.models import cpu_convolutions, onednn
 from gan.models.geometry import Geometry
 
+_FEW_CHANNELS = 8
 Lowering: TypeAlias = Callable[[Geometry, jax.Array, jax.Array], jax.Array]
 
 
@@ -77,12 +78,24 @@ kernel_gradient.defvjp(_forward(kernel_gradient), _kernel_gradient_backward)
 def _by_platform(
     which: onednn.Pass, native: Lowering, geometry: Geometry, a: jax.Array, b: jax.Array
 ) -> jax.Array:
-    on_cpu: Lowering = getattr(cpu_convolutions, which)
-    if onednn.is_faster(which, geometry, a, b):
-        on_cpu = partial(onednn.convolution, which, on_cpu)
     return lax.platform_dependent(
-        a, b, cpu=partial(on_cpu, geometry), default=partial(native, geometry)
+        a, b, cpu=partial(_on_cpu, which, geometry), default=partial(native, geometry)
     )
+
+
+def _on_cpu(which: onednn.Pass, geometry: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
+    """Computes a pass by what is fastest: with oneDNN, if it is there, all of them.
+
+    The gradient in an image, of few channels, is one plain convolution then: as such oneDNN computes it in a
+    third to a half of the time that it takes for the gradient itself.
+    """
+    xla: Lowering = getattr(cpu_convolutions, which)
+    if not onednn.applies(which, geometry, a, b):
+        return xla(geometry, a, b)
+    of_image = which == "input_gradient" and b.shape[2] < _FEW_CHANNELS and geometry.groups == 1
+    if of_image and geometry.stride != (1, 1):
+        return cpu_convolutions.input_gradient_at_once(geometry, a, b, partial(_on_cpu, "convolve"))
+    return onednn.convolution(which, xla, geometry, a, b)
 
 
 def _native_convolve(geometry: Geometry, x: jax.Array, w: jax.Array) -> jax.Array:

@@ -101,7 +101,7 @@ def _input_gradient(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array
     if geometry.pointwise:
         return y @ w[0, 0].T
     if w.shape[2] < _MIN_PHASE_CHANNELS:
-        return _input_gradient_at_once(geometry, y, w)
+        return input_gradient_at_once(geometry, y, w, convolve)
     return _input_gradient_by_phases(geometry, y, w)
 
 
@@ -149,7 +149,12 @@ def _input_gradient_by_phases(geometry: Geometry, y: jax.Array, w: jax.Array) ->
     return x.reshape(-1, qh * sh, qw * sw, channels)[:, :height, :width]
 
 
-def _input_gradient_at_once(geometry: Geometry, y: jax.Array, w: jax.Array) -> jax.Array:
+def input_gradient_at_once(
+    geometry: Geometry,
+    y: jax.Array,
+    w: jax.Array,
+    convolve: Callable[[Geometry, jax.Array, jax.Array], jax.Array],
+) -> jax.Array:
     """Convolves y once, with the phases as channels; faster if x has few channels.
 
     Padding shifts some phases by a pixel, so that one more row and column are computed than used.
@@ -169,7 +174,8 @@ def _input_gradient_at_once(geometry: Geometry, y: jax.Array, w: jax.Array) -> j
     padding = [
         (t - 1, length - out) for t, length, out in zip(taps, lengths, geometry.output, strict=True)
     ]
-    x = _plain_convolution(y, w, padding)
+    small = Geometry((y.shape[1], y.shape[2]), (kh, kw), (1, 1), (padding[0], padding[1]))
+    x = convolve(small, y, w)
     qh, qw = lengths
     x = x.reshape(-1, qh, qw, sh, sw, channels).transpose(0, 1, 3, 2, 4, 5)
     x = x.reshape(-1, qh * sh, qw * sw, channels)

@@ -42,7 +42,6 @@ PACKAGE = "onednn-cpu-gomp"
 
 _TARGET = "gan_onednn_convolution"
 _PASSES = ("convolve", "input_gradient", "kernel_gradient")
-_MIN_CHANNELS = 8  # of the input whose gradient it is, with strides
 _OFF = ("0", "off", "false", "no")
 _COMPILERS = ("c++", "g++", "clang++")
 
@@ -177,20 +176,14 @@ def _has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def is_faster(which: Pass, geometry: Geometry, a: jax.Array, b: jax.Array) -> bool:
-    """Returns whether a CPU computes a pass faster with oneDNN than as `gan.models.cpu_convolutions` has it.
-
-    It does all but the gradient in a strided convolution's input of few channels, an image's; docs/performance.md
-    has the figures. Where oneDNN is not there, or has no such convolution, this is False.
-    """
+def applies(which: Pass, geometry: Geometry, a: jax.Array, b: jax.Array) -> bool:
+    """Returns whether oneDNN is there and computes such a pass, in this type, on this CPU's own instructions."""
     if load() is None or a.dtype != b.dtype or a.dtype not in (jnp.float32, jnp.bfloat16):
         return False
     if a.dtype == jnp.bfloat16 and not _has_bfloat16():
         return False
-    few = which == "input_gradient" and b.shape[2] < _MIN_CHANNELS and geometry.stride != (1, 1)
     numbers = _numbers(which, geometry, a, b)
-    possible = min(numbers[2:13]) > 0 and min(numbers[13:]) >= 0
-    return possible and not few and _room(numbers) is not None
+    return min(numbers[2:13]) > 0 and min(numbers[13:]) >= 0 and _room(numbers) is not None
 
 
 def convolution(
