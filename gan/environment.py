@@ -7,6 +7,7 @@ import resource
 import sys
 import traceback
 
+from gan import xla_flags
 from gan.errors import UsageError, describe
 
 _OFF = ("", "0", "f", "false", "n", "no", "off")  # as JAX reads its variables
@@ -14,7 +15,7 @@ _ADDRESSES = 2e9  # with less, JAX ends in an abort while it is imported
 
 
 def prepare() -> None:
-    """Makes streams, encoding, limits and precision what the programs count on; before JAX is imported.
+    """Makes streams, encoding, limits, precision and XLA's flags what is needed; before JAX is imported.
 
     Raises:
       UsageError: where the current folder is no longer there, or `ulimit -v` is too small to start.
@@ -39,6 +40,7 @@ def prepare() -> None:
     with contextlib.suppress(OSError, ValueError):  # as many open files as the system allows
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    xla_flags.add()
 
 
 def misread_variable(error: BaseException) -> str | None:

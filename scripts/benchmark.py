@@ -2,6 +2,7 @@ r"""Measures how fast recipes train here: images per second, fraction of the pea
 
 python scripts/benchmark.py --config digits
 python scripts/benchmark.py --config cifar10 --noise --against pytorch --json cifar10.json
+python scripts/benchmark.py --config digits --config.precision=bfloat16 --against precision=float32
 python scripts/benchmark.py --config all --noise --step_only --rounds 3 --config.batch_size=8
 
 Recipes are those of `configs/`, by name; any other file with get_config() is one too. The sides take
@@ -9,6 +10,7 @@ turns; each figure is a median, with the smallest and the largest value in brack
 alone meanwhile. `--noise` stands in for data that are not there; `--config.generator=...` and the like
 make a recipe small enough for a CPU. `--against pytorch` needs a checkout of this project and `pip
 install torch==2.13.0`; it has no conditional networks, and says where it has no twin of a recipe.
+`--against KEY=VALUE` compares with the same config with other values; both can be given.
 """
 
 import dataclasses
@@ -45,7 +47,13 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--noise", action="store_true", help="random pixels of the same shape in place of the data"
     )
-    parser.add_argument("--against", choices=["pytorch"], help="compare with PyTorch")
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        default=[],
+        metavar="SIDE",
+        help="compare with `pytorch`, and with the config changed by KEY=VALUE, one or several",
+    )
     parser.add_argument("--rounds", type=int, default=10, help="turns of each side (10)")
     parser.add_argument("--json", metavar="FILE", help="file for all figures")
     parser.add_argument(
@@ -57,40 +65,49 @@ def main(argv: Sequence[str]) -> None:
         raise UsageError(f"--rounds must be at least 1, given {flags.rounds}")
     if flags.json and not user_path(flags.json).parent.is_dir():
         raise UsageError(f"--json={flags.json}: there is no such folder")
-    if flags.against and importlib.util.find_spec("torch") is None:
+    against = [word for word in flags.against if word != "pytorch"]
+    if wrong := [word for word in against if "=" not in word]:
+        raise UsageError(f"--against {wrong[0]}: accepted are pytorch and KEY=VALUE of the config")
+    changed = dict(word.split("=", 1) for word in against)
+    with_pytorch = "pytorch" in flags.against
+    if with_pytorch and importlib.util.find_spec("torch") is None:
         raise UsageError("--against pytorch needs it: pip install torch==2.13.0")
 
     from gan import config_files
     from tests.benchmarks.benchmark import describe, measure
     from tests.benchmarks.pytorch_process import PyTorchProcess
 
-    def load(path: pathlib.Path) -> tuple[TrainConfig, list[str]]:
-        """Returns a config, and the command that trains it."""
+    def load(path: pathlib.Path) -> tuple[TrainConfig, TrainConfig | None, list[str]]:
+        """Returns a config, the one to compare with, and the command that trains the first."""
         config, changes = config_files.load(path, overrides, flags.parts), dict(overrides)
         if flags.noise:
             changes["dataset"] = noise_like(config.dataset)
             config = dataclasses.replace(config, dataset=changes["dataset"])
+        other = config_files.load(path, changes | changed, flags.parts) if changed else None
+        if other == config:
+            raise UsageError(f"--against {' '.join(against)} changes nothing of the config")
         command = [sys.executable, str(_ROOT / "scripts" / "train.py"), "--config", str(path)]
         command += [f"--config.{key}={value}" for key, value in changes.items()]
-        return config, [*command, "--parts", *flags.parts] if flags.parts else command
+        return config, other, [*command, *(["--parts", *flags.parts] if flags.parts else [])]
 
     loaded = {name: load(path) for name, path in find_recipes(flags.config).items()}
     cli.log_to_terminal()
     environment.check_devices()
     figures = {}
-    for name, (config, train) in loaded.items():
+    for name, (config, other, train) in loaded.items():
 
         def start_pytorch(shape: Sequence[int], config: TrainConfig = config) -> PyTorchProcess:
             command = [sys.executable, "-m", "tests.benchmarks.pytorch"]
-            options = {"shape": list(shape), "dtype": config.precision}
+            options = {"shape": list(shape)}
             return PyTorchProcess(command, _ROOT, dataclasses.asdict(config) | options)
 
         result = measure(
             config,
             flags.rounds,
-            start_pytorch if flags.against else None,
+            start_pytorch if with_pytorch else None,
             None if flags.step_only else train,
             loop=not flags.step_only,
+            other=other,
         )
         print(f"{name}\n{describe(result)}" if len(loaded) > 1 else describe(result), flush=True)
         figures[name] = values = dataclasses.asdict(result)

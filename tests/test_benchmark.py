@@ -2,17 +2,24 @@
 
 import dataclasses
 import sys
+from functools import partial
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from gan.config import TrainConfig
 from gan.errors import RunError, UsageError
+from gan.models import convolutions
+from gan.models.convolutions import Geometry
 from gan.trainers.experiment import build
 from gan.trainers.train import train
 from gan.trainers.train_step import MetricWindow
-from tests.benchmarks.benchmark import BareStep, Spread, describe, measure
+from tests.benchmarks.benchmark import BareStep, describe, measure
+from tests.benchmarks.convolutions import STRIDED, compile_loop
 from tests.benchmarks.pytorch_process import PyTorchProcess
+from tests.benchmarks.turns import Spread, ratio, take_turns
 
 WIDTH, LATENTS, PIXELS, BATCH = 128, 64, 64, 32
 SMALL = TrainConfig(
@@ -46,6 +53,56 @@ def pytorch_process(tmp_path, generator="mlp"):
 def test_a_spread_is_the_median_and_both_ends():
     assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0)
     assert f"{Spread.of([3.0, 1.0, 2.0]):.1f}" == "2.0 (1.0 to 3.0)"
+
+
+def test_sides_take_turns_and_a_ratio_is_that_of_the_same_round():
+    calls = []
+
+    def side(name):
+        return lambda: calls.append(name) or len(calls)
+
+    times = take_turns({"a": side("a"), "b": side("b")}, 3)
+    assert "".join(calls) == "baabbaab"
+    assert times == {"a": [3, 6, 7], "b": [4, 5, 8]}  # without the first round
+    assert ratio([2.0, 6.0, 4.0], [1.0, 2.0, 4.0]) == Spread(2.0, 1.0, 3.0)
+
+
+def test_another_config_takes_turns_with_the_first(monkeypatch):
+    made, seconds = [], {"float32": 2.0, "bfloat16": 3.0}
+
+    def measured(bare, num_steps):
+        made.append(str(bare._experiment.config.precision))
+        return seconds[made[-1]] * num_steps
+
+    init = BareStep.__init__
+    monkeypatch.setattr(
+        BareStep,
+        "__init__",
+        lambda self, experiment, loader: (
+            setattr(self, "_experiment", experiment) or init(self, experiment, loader)
+        ),
+    )
+    monkeypatch.setattr(BareStep, "seconds", measured)
+    other = dataclasses.replace(SMALL, precision="bfloat16")
+    result = measure(SMALL, 2, loop=False, other=other)
+    assert result.other == {"precision": "bfloat16"}
+    assert result.step_seconds.median == 2.0
+    assert result.ratio_to_other == Spread(1.5, 1.5, 1.5)  # ours is 1.5 times as fast
+    assert made.count("bfloat16") == 2 + 3  # two to warm up, a turn in each of three rounds
+    for words in ("precision=bfloat16: ms a step", "times as fast as that"):
+        assert words in describe(result)
+
+
+def test_the_loop_of_a_convolution_hands_on_the_whole_result():
+    """The compiled program returns it, at the end of turns that each need all of the one before."""
+    x, w = jnp.ones([2, 8, 8, 4], jnp.bfloat16), jnp.ones([4, 4, 4, 3], jnp.bfloat16)
+    geometry = Geometry((8, 8), *STRIDED)
+    program = compile_loop(partial(convolutions.convolve, geometry), x, w)
+    result = program(x, w)
+    assert result.shape == (2, 4, 4, 3)
+    assert result.dtype == jnp.bfloat16
+    once = convolutions.convolve(geometry, x, w)
+    np.testing.assert_array_equal(result, once)
 
 
 def test_a_step_is_measured_and_its_operations_counted(tmp_path):

@@ -183,6 +183,36 @@ def test_one_step(torch, training, monkeypatch, dynamics, loss, regularizers):
         np.testing.assert_allclose(average, 0.75 * old + 0.25 * new, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("variant", ["eager", "channels_last"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_in_bfloat16_the_layers_compute_and_all_else_stays(torch, training, precision, variant):
+    """As in ours: parameters, averages, images, logits and losses are in float32, penalties included."""
+    config = TrainConfig(**TINY, precision=precision, regularizers=("r1",), averaging=("ema",))
+    theirs, computed = training.Training(config, SHAPE, variant=variant), set()
+    layers = [
+        module
+        for role in ROLES
+        for module in getattr(theirs, role).modules()
+        if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d)
+    ]
+    for layer in layers:
+        layer.register_forward_hook(lambda _, __, output: computed.add(output.dtype))
+    start = values(theirs)[0]
+    theirs.step()
+    assert computed == {getattr(torch, precision)}
+    for role in ROLES:
+        for after in getattr(theirs, role).parameters():
+            assert after.dtype == torch.float32
+            assert torch.isfinite(after).all()
+        assert any(
+            (x != y).any() for x, y in zip(start[role], values(theirs)[0][role], strict=True)
+        )
+    images = theirs.generate()
+    assert {images.dtype, theirs.judge(images).dtype, theirs.averages[0][0].dtype} == {
+        torch.float32
+    }
+
+
 def put(torch, params, theirs):
     dcgan_generator(torch, {"params": params.generator}, theirs.generator)
     dcgan_discriminator(torch, {"params": params.discriminator}, theirs.discriminator)
@@ -253,7 +283,7 @@ def test_worker(torch):
     ("change", "message"),
     [
         ({"generator": "diffusion"}, "unknown PyTorch generator 'diffusion'"),
-        ({"dtype": "int8"}, "dtype must be"),
+        ({"precision": "int8"}, "precision"),
         ({"batchsize": 3}, "unknown key 'batchsize'; did you mean 'batch_size'?"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -149,6 +150,8 @@ def compile_program(
 ) -> tuple[Program, GANState]:
     """Compiles what a run executes; the state is donated, and returned unchanged."""
     logging.info("%s", experiment.describe())
+    if flags := os.environ.get("XLA_FLAGS"):
+        logging.info("XLA_FLAGS=%s", flags)
     loader = experiment.make_loader(examples)
     train_step = make_train_step(experiment)
     sampler = evaluator.sampler if evaluator else make_sampler(experiment)

@@ -40,28 +40,12 @@ from gan.trainers.train import compile_program, make_steps
 from gan.trainers.train_step import make_train_step
 from gan.trainers.workdir import open_workdir
 from tests.benchmarks.pytorch_process import PyTorchProcess
+from tests.benchmarks.turns import Spread, ratio, take_turns
 
 _MATRIX = 2_048  # rows and columns
 _CALL_SECONDS = 3.0  # about the duration of a call of several steps
 _LOOP_SECONDS = 20.0  # long enough for costs paid once a run to weigh little
 _MOST_LOOP_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The median, the least and the greatest of some measurements."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """Computes the spread of at least one value."""
-        return cls(statistics.median(values), min(values), max(values))
-
-    def __format__(self, spec: str) -> str:
-        return f"{self.median:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
 
 
 @dataclass(frozen=True)
@@ -81,7 +65,7 @@ class BenchmarkResult:
         config's precision, measured in the same rounds.
       share_of_peak: Fraction of `peak_flops` that a step reaches.
       peak_memory_bytes: The most memory that this process held (on an accelerator, its memory)
-        before the whole loop was measured.
+        before the whole loop was measured; that of `other` included.
       compile_seconds: Time to compile a step without the cache of compiled programs.
       first_step_seconds: Time from the command to the first step of `scripts/train.py`, with that
         cache.
@@ -92,6 +76,10 @@ class BenchmarkResult:
       pytorch_peak_memory_bytes: The most memory that PyTorch's process held, for all variants.
       ratio_to_best_pytorch: Time of PyTorch's fastest variant over ours; above 1 we are faster.
       no_twin: Why PyTorch has nothing to compare with.
+      xla_flags: The variable `XLA_FLAGS`.
+      other: The keys in which the config of `other_step_seconds` differs.
+      other_step_seconds: Time of a step of that config, in calls of `steps_a_call`.
+      ratio_to_other: Time of such a step over ours; above 1 ours is faster.
     """
 
     config: dict[str, Any]
@@ -113,6 +101,10 @@ class BenchmarkResult:
     pytorch_peak_memory_bytes: int | None = None
     ratio_to_best_pytorch: Spread | None = None
     no_twin: str | None = None
+    xla_flags: str = ""
+    other: dict[str, Any] | None = None
+    other_step_seconds: Spread | None = None
+    ratio_to_other: Spread | None = None
 
 
 def measure(
@@ -121,6 +113,7 @@ def measure(
     start_pytorch: Callable[[Sequence[int]], PyTorchProcess] | None = None,
     train_command: Sequence[str] | None = None,
     loop: bool = True,
+    other: TrainConfig | None = None,
 ) -> BenchmarkResult:
     """Measures a config.
 
@@ -131,6 +124,7 @@ def measure(
       train_command: Command that trains the config, without `--workdir`; None leaves out the
         start-up.
       loop: Whether to measure the whole loop.
+      other: Another config, whose steps take turns with those of the first.
 
     Raises:
       UsageError: if the config is refused.
@@ -152,6 +146,9 @@ def measure(
             "single": lambda: sum(bare.seconds(1) for _ in range(few)) / few,
             "peak": lambda: 2 * _MATRIX**3 / product_seconds(),
         }
+        if other is not None:
+            other_bare = _make_bare_step(other, stack)
+            sides["other"] = lambda: other_bare.seconds(many) / many
         if start_pytorch is not None:
             try:
                 pytorch = stack.enter_context(start_pytorch(experiment.dataset.shape))
@@ -160,8 +157,12 @@ def measure(
         if pytorch is not None:
             for variant in pytorch.variants:
                 sides[variant] = partial(_pytorch_step_seconds, pytorch, variant, few)
-        times = _take_turns(sides, rounds)
+        times = take_turns(sides, rounds)
         memory = _peak_memory()
+        if other is not None:
+            optional["other"] = _changes(config, other)
+            optional["other_step_seconds"] = Spread.of(times["other"])
+            optional["ratio_to_other"] = ratio(times["other"], times["many"])
         if pytorch is not None:
             optional |= _pytorch_figures(pytorch, times)
             pytorch.close()
@@ -183,7 +184,7 @@ def measure(
         step_seconds=Spread.of(times["many"]),
         steps_a_call=many,
         images_per_second=Spread.of([images / seconds for seconds in times["many"]]),
-        call_over_single=_ratio(times["many"], times["single"]),
+        call_over_single=ratio(times["many"], times["single"]),
         step_flops=bare.flops,
         peak_flops=Spread.of(times["peak"]),
         share_of_peak=Spread.of(
@@ -191,8 +192,24 @@ def measure(
         ),
         peak_memory_bytes=memory,
         compile_seconds=bare.compile_seconds,
+        xla_flags=os.environ.get("XLA_FLAGS", ""),
         **optional,
     )
+
+
+def _make_bare_step(config: TrainConfig, stack: contextlib.ExitStack) -> "BareStep":
+    experiment = build(config)
+    examples = experiment.load_examples()
+    experiment = experiment.with_data(examples)
+    return BareStep(
+        experiment, stack.enter_context(contextlib.closing(experiment.make_loader(examples)))
+    )
+
+
+def _changes(config: TrainConfig, other: TrainConfig) -> dict[str, Any]:
+    """Returns the keys of another config that differ."""
+    before = dataclasses.asdict(config)
+    return {key: value for key, value in dataclasses.asdict(other).items() if value != before[key]}
 
 
 class BareStep:
@@ -264,27 +281,8 @@ def _matrix_product(dtype: Any) -> Callable[[], float]:
     return seconds
 
 
-def _take_turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Calls all sides in each round, and returns their values by side.
-
-    The first round is a warm-up that is left out; every other round goes in reverse order.
-    """
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds + 1):
-        for name in list(sides)[:: 1 if number % 2 else -1]:
-            value = sides[name]()
-            if number:
-                times[name].append(value)
-        logging.info("round %d of %d", number, rounds)
-    return times
-
-
 def _pytorch_step_seconds(pytorch: PyTorchProcess, variant: str, num_steps: int) -> float:
     return pytorch.seconds(variant, num_steps) / num_steps
-
-
-def _ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
-    return Spread.of([n / d for n, d in zip(numerators, denominators, strict=True)])
 
 
 def _pytorch_figures(pytorch: PyTorchProcess, times: dict[str, list[float]]) -> dict[str, Any]:
@@ -294,7 +292,7 @@ def _pytorch_figures(pytorch: PyTorchProcess, times: dict[str, list[float]]) -> 
         "pytorch_step_seconds": {name: Spread.of(times[name]) for name in pytorch.variants},
         "pytorch_left_out": pytorch.handshake["left_out"],
         "pytorch_peak_memory_bytes": pytorch.peak_memory_bytes(),
-        "ratio_to_best_pytorch": _ratio(times[best], times["many"]),
+        "ratio_to_best_pytorch": ratio(times[best], times["many"]),
     }
 
 
@@ -395,6 +393,10 @@ def describe(result: BenchmarkResult) -> str:
     ]
     if result.first_step_seconds is not None:
         rows.append(("command to first step", f"{result.first_step_seconds:.1f} s, with it"))
+    if result.other is not None and result.other_step_seconds and result.ratio_to_other:
+        name = ", ".join(f"{key}={value}" for key, value in result.other.items())
+        rows.append((f"{name}: ms a step", f"{_scaled(result.other_step_seconds, 1e3):.1f}"))
+        rows.append(("times as fast as that", f"{result.ratio_to_other:.3f}"))
     for name, seconds in (result.pytorch_step_seconds or {}).items():
         rows.append((f"PyTorch, {name}: ms a step", f"{_scaled(seconds, 1e3):.1f}"))
     for name, why in (result.pytorch_left_out or {}).items():

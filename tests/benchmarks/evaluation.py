@@ -1,16 +1,15 @@
 """Measures what evaluation costs: of a run, of nearest neighbours, and of Inception's features.
 
-python tests/benchmarks/evaluation.py --workdir RUN
+python -m tests.benchmarks.evaluation --workdir RUN
 
 RUN is a run of configs/mnist.py. Each line but the last gives the time and the peak memory of a
-process of its own; for the last, the two networks take turns in one process, with random weights.
-Takes about 8 minutes on two cores; torch is optional.
+process of its own; for the last, the two networks take turns in one process, with random weights, and
+the ratio is the median of the rounds, with the least and the greatest. Takes about 8 minutes on two cores; torch is optional.
 """
 
 import argparse
 import os
 import pathlib
-import statistics
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import jax
 import numpy as np
 
 from gan.models.inception import InceptionV3, tf1
+from tests.benchmarks.turns import Spread, ratio, take_turns
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _NEIGHBOURS = """
@@ -67,26 +67,31 @@ def run(arguments: list[str]) -> str:
 
 
 def inception(repeats: int) -> None:
-    """Prints the images per second of each Inception network, resizing included."""
+    """Prints the images per second of each Inception network, resizing included, and their ratio."""
     images = np.random.default_rng(0).integers(0, 256, [_BATCH, 32, 32, 3]).astype(np.uint8)
     network = InceptionV3()
     params = network.init(jax.random.key(0), tf1(images[:1]))
     apply = jax.jit(lambda images: network.apply(params, tf1(images)).pool)
-    sides: dict[str, Callable[[], object]] = {
-        "ours": lambda: apply(images).block_until_ready(),
-    }
+    sides = {"ours": timer(lambda: apply(images).block_until_ready())}
     if (reference := torch_fidelity()) is not None:
-        sides["torch-fidelity's"] = lambda: reference(images)
-    speeds: dict[str, list[float]] = {name: [] for name in sides}
-    for repeat in range(repeats + 1):
-        for name, side in sides.items():
-            begin = time.perf_counter()
-            side()
-            if repeat:  # the first compiles
-                speeds[name].append(_BATCH / (time.perf_counter() - begin))
-    for name, values in speeds.items():
-        print(f"Inception, {name}: {statistics.median(values):.1f} images/s", end="; ")
-        print(f"{min(values):.1f} to {max(values):.1f} of {repeats}")
+        sides["torch-fidelity's"] = timer(lambda: reference(images))
+    times = take_turns(sides, repeats)
+    for name, seconds in times.items():
+        print(f"Inception, {name}: {Spread.of([_BATCH / t for t in seconds]):.1f} images/s")
+    if len(times) == 2:
+        ours, theirs = times.values()
+        print(f"ours is {ratio(theirs, ours):.2f} times as fast, of {repeats} rounds")
+
+
+def timer(call: Callable[[], object]) -> Callable[[], float]:
+    """Returns a function that measures the time of a call."""
+
+    def seconds() -> float:
+        begin = time.perf_counter()
+        call()
+        return time.perf_counter() - begin
+
+    return seconds
 
 
 def torch_fidelity() -> Callable[[np.ndarray], object] | None:

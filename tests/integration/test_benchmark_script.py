@@ -47,7 +47,12 @@ def test_it_prints_and_writes_what_a_config_costs(root, tmp_path, monkeypatch):
             ["--config", "cifar"],
             "--config=cifar is neither a recipe nor a file; did you mean 'cifar10'",
         ),
-        (["--against", "tensorflow"], "invalid choice"),
+        (
+            ["--against", "tensorflow"],
+            "--against tensorflow: accepted are pytorch and KEY=VALUE of the config",
+        ),
+        (["--against", "precison=bfloat16"], "did you mean 'precision'"),
+        (["--against", "precision=float32"], "--against precision=float32 changes nothing"),
     ],
 )
 def test_misuse_is_a_line(root, args, words):
@@ -65,7 +70,9 @@ def test_recipes_are_known_by_name_and_measured_one_after_the_other(tmp_path, mo
     )
     commands = []
 
-    def measure(config, rounds, start_pytorch, train_command, loop):
+    def measure(config, rounds, start_pytorch, train_command, loop, other):
+        assert start_pytorch is None
+        assert other == dataclasses.replace(config, precision="bfloat16", batch_size=4)
         commands.append(train_command)
         return benchmark.BenchmarkResult(
             dataclasses.asdict(config), "a machine", {}, **figures, **numbers, no_twin="why"
@@ -74,8 +81,9 @@ def test_recipes_are_known_by_name_and_measured_one_after_the_other(tmp_path, mo
     monkeypatch.setattr(benchmark, "measure", measure)
     file = tmp_path / "speed.json"
     done = run_here(
-        "--config", "cifar10_sngan", "mnist", "--noise", "--config.batch_size=8", "--json", file
-    )
+        "--config", "cifar10_sngan", "mnist", "--noise", "--config.batch_size=8", "--json", file,
+        "--against", "precision=bfloat16", "batch_size=4",
+    )  # fmt: skip
     for words in ("cifar10_sngan\n", "\nmnist\n", "has no twin of it: why"):
         assert words in done.stdout
     speeds = json.loads(file.read_text())
@@ -102,10 +110,12 @@ def test_against_pytorch(root, tmp_path):
     file = tmp_path / "speed.json"
     done = run(
         "--config", root / "configs" / "digits.py", *SMALL, "--rounds", 1, "--step_only",
-        "--against", "pytorch", "--json", file,
+        "--against", "pytorch", "precision=float32", "--config.precision=bfloat16", "--json", file,
     )  # fmt: skip
     assert "times as fast as its best" in done.stdout
     speed = json.loads(file.read_text())
+    assert speed["other"] == {"precision": "float32"}
+    assert speed["ratio_to_other"]["median"] > 0
     assert speed["ratio_to_best_pytorch"] > 0
     assert {"eager", "channels_last"} <= set(speed["pytorch_step_seconds"])
     done = run("--config", "digits", "--rounds", 1, "--step_only", "--against", "pytorch")

@@ -12,7 +12,8 @@ It answers each JSON line of its input with one of its output:
         {"peak_memory_bytes": 123}
 
 A failure after the first line is answered with an "error" too, and the process goes on. The first
-line may also have "dtype" ("float32" or "bfloat16") and "variants", which limits those on offer.
+line may also have "variants", which limits those on offer. With `precision = "bfloat16"` the networks
+are called under `torch.autocast`.
 """
 
 import ctypes
@@ -41,7 +42,6 @@ class Worker:
         self.device = "cuda" if self.gpu else "cpu"
         self.values = dict(values)
         self.shape = tuple(self.values.pop("shape"))
-        self.dtype = self.values.pop("dtype", "float32")
         every = ["eager", "channels_last", "compile", *(["cuda_graphs"] if self.gpu else [])]
         asked = self.values.pop("variants", every)
         self.config = from_mapping(self.values)
@@ -61,13 +61,7 @@ class Worker:
                     self.variants.remove(name)
 
     def make(self, variant: Any) -> Training:
-        return Training(
-            self.config,
-            self.shape,
-            variant=variant,
-            device=self.device,
-            dtype=self.dtype,
-        )
+        return Training(self.config, self.shape, variant=variant, device=self.device)
 
     def warm(self, variant: str) -> Training:
         if variant not in self.trainings:

@@ -164,7 +164,6 @@ class Training:
         *,
         variant: Variant = "eager",
         device: str = "cpu",
-        dtype: str = "float32",
     ):
         if len(shape) != 3:
             raise ValueError(f"shape must be (H, W, C), given {shape}")
@@ -178,11 +177,9 @@ class Training:
                 raise ValueError(f"{key} is not known to the PyTorch side, but as {choices}")
         if config.mesh not in ("data", "data(1)"):
             raise ValueError(f"mesh {config.mesh!r} is not known to the PyTorch side: one device")
-        if dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"dtype must be 'float32' or 'bfloat16', given {dtype!r}")
         self.config = config
         self.device = torch.device(device)
-        self.mixed = dtype == "bfloat16"
+        self.mixed = config.precision == "bfloat16"  # parameters, logits and losses in float32
         layout = torch.channels_last if variant == "channels_last" else torch.contiguous_format
         sizes = {"shape": shape, "latent_dim": config.latent_dim}
         try:
