@@ -400,13 +400,24 @@ class Shaken(Twice):
         return (2 + state["sign"]) * images + 0.1 * noise
 
 
+class Noised(nn.Module):
+    """A generator with noise of each sample's own key."""
+
+    stochastic = True
+
+    @nn.compact
+    def __call__(self, latents, labels, *, train, keys=None):
+        noise = jax.vmap(lambda key: jax.random.normal(key, [64]))(keys) if keys is not None else 0
+        return nn.tanh(nn.Dense(64)(latents) + noise).reshape(-1, 8, 8, 1)
+
+
 @pytest.mark.parametrize(
     ("generator", "discriminator", "loss", "regularizers"),
     [
         ("mlp(8, 1, conditional=True)", "mlp(8, 1)", "acgan(relativistic)", ("r1", "lecam(start_step=0)")),
         ("mlp(8, 1)", "mlp(8, 1)", "top_k(label_noise(hinge, 0.5), 0.5)", ("path_length(every=1)", "zcr", "bcr")),
         ("dcgan(4)", "dcgan(4, norm='spectral')", "hinge", ("gradient_penalty",)),
-        ("stylegan2(64, 8, 1)", "mlp(8, 1)", "hinge", ("path_length(every=1)",)),
+        (None, "mlp(8, 1)", "hinge", ("zcr",)),
     ],
 )  # fmt: skip
 def test_one_pass_in_turn_is_each_players_own_pass(
@@ -415,13 +426,11 @@ def test_one_pass_in_turn_is_each_players_own_pass(
     """What `Game` does by default, from the same key: each gradient, metric and variable."""
     losses = LOSSES.build(loss)
     game = AdversarialGame(
-        GENERATORS.build(generator, **DATA),
+        GENERATORS.build(generator, **DATA) if generator else Noised(),
         DISCRIMINATORS.build(discriminator, **DATA, class_logits=losses.classes is not None),
         losses, 5, DATA["shape"], {name: REGULARIZERS.build(name) for name in regularizers}, Shaken(),
     )  # fmt: skip
     players = players_of(game.init(jax.random.key(0)))
-    # Off the start, where the noise of stylegan2 has strength 0.
-    players = pairwise(lambda p: p.at(jax.tree.map(lambda x: x + 0.1, p.params)), players)
 
     def in_turn(kind, players):
         first, then = kind.gradients_in_turn(game, players, batch, jax.random.key(1))
