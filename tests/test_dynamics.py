@@ -78,7 +78,6 @@ def alternating(s):
 BILINEAR = {  # s = eta sigma, then eta and sigma themselves
     ("simultaneous", "sgd"): lambda s, eta, sigma: np.sqrt(1 + s**2),
     ("alternating", "sgd"): lambda s, eta, sigma: alternating(s),
-    ("alternating(reuse_fakes=True)", "sgd"): lambda s, eta, sigma: alternating(s),
     ("extragradient", "sgd"): lambda s, eta, sigma: np.sqrt(1 - s**2 + s**4),
     ("past_extragradient", "sgd"): lambda s, eta, sigma: ogda(s),
     ("simultaneous", "optimistic_sgd"): lambda s, eta, sigma: ogda(s),
