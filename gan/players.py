@@ -51,6 +51,10 @@ class PlayerState:
     variables: Variables
     opt_state: optax.OptState
 
+    def at(self, params: Params) -> "PlayerState":
+        """Returns the player with other parameters."""
+        return self.replace(params=params)  # type: ignore[attr-defined]
+
     @property
     def weights(self) -> Params:
         """The parameters to draw samples with: `params`, unless the optimizer says otherwise."""

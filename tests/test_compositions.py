@@ -16,6 +16,7 @@ from gan.losses import LOSSES
 from gan.models import DISCRIMINATORS, GENERATORS
 from gan.regularizers import REGULARIZERS
 from gan.trainers.experiment import build
+from gan.trainers.experiment_checks import check_step
 from gan.trainers.train_step import make_train_step, scalars
 from tests.every import TINY_NETWORKS
 
@@ -23,9 +24,11 @@ ONCE = "piecewise_constant_schedule(1.0, {1: 0.0})"  # 1 at the first step, then
 WEIGHTED = tuple(
     f"{name}(weight=0.1, every=1)" for name in REGULARIZERS if name not in ("r1", "bcr")
 )
+REUSE = "alternating(reuse_fakes=True)"
+RULES = (*DYNAMICS, REUSE)
 FEW = ("simultaneous", "alternating")  # the others compile long
 EVERY_DYNAMICS = [
-    pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in DYNAMICS
+    pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in RULES
 ]
 QUICK = {
     "xla_backend_optimization_level": 0,
@@ -37,7 +40,7 @@ NETWORKS = sorted({*GENERATORS} & {*DISCRIMINATORS})
 def every_composition():
     """Yields every network with every loss and every dynamics; with which the other two go, varies."""
     for row, network in enumerate(NETWORKS):
-        dynamics = itertools.islice(itertools.cycle(DYNAMICS), row, None)
+        dynamics = itertools.islice(itertools.cycle(RULES), row, None)
         for column, (loss, rule) in enumerate(zip(LOSSES, dynamics, strict=False)):
             devices = 8 if (row + column) % 2 else 1
             yield network, loss, rule, devices, "bfloat16" if column % 2 else "float32"
@@ -125,9 +128,25 @@ def test_every_network_with_every_loss_and_dynamics(network, loss, dynamics, dev
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_and_loss_can_reuse_fakes(network, loss):
+    """Traces a step, and compares the state's shapes and types with those before."""
+    spec = TINY_NETWORKS[network].replace(")", ", conditional=True)")
+    check_step(
+        build(
+            TrainConfig(
+                generator=spec, discriminator=spec, loss=loss, dynamics=REUSE, batch_size=16,
+                latent_dim=4, mesh="data(1)", averaging=(),
+            )
+        )
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("augmentation", sorted({*DISCRIMINATOR_AUGMENTATIONS} - {"none"}))
 @pytest.mark.slow
-@pytest.mark.parametrize("dynamics", DYNAMICS)
+@pytest.mark.parametrize("dynamics", RULES)
 def test_every_augmentation_with_every_dynamics(augmentation, dynamics):
     steps(
         1, discriminator_augmentation=augmentation, dynamics=dynamics, regularizers=("r1(every=2)",)

@@ -163,7 +163,14 @@ QUADRATIC = {  # the multiplier of an eigenvector, for the eigenvalue mu + i sig
 
 
 @pytest.mark.parametrize(
-    "dynamics", ["consensus(0.5)", "sga(1.0)", "alternating(2)", "extragradient"]
+    "dynamics",
+    [
+        "consensus(0.5)",
+        "sga(1.0)",
+        "alternating(2)",
+        "alternating(3, reuse_fakes=True)",
+        "extragradient",
+    ],
 )
 @pytest.mark.parametrize("r1", [0.5, 2.0])
 def test_theory_of_a_field_that_is_not_normal(x64, dynamics, r1):
@@ -390,6 +397,19 @@ def test_discriminator_steps_see_fresh_batches_and_keys():
     assert len({key for _, _, key in calls}) == 4
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_reused_fakes_are_of_the_discriminators_last_batch_and_key(steps):
+    calls = record(f"alternating({steps}, reuse_fakes=True)", list(range(steps)))
+    roles = [(role, batch) for role, batch, _ in calls]
+    last = steps - 1
+    assert roles == [("discriminator", i) for i in range(steps)] + [("generator", last)]
+    assert calls[-1][2] == calls[-2][2]
+    keys = [key for role, _, key in calls if role == "discriminator"]
+    fresh = record(f"alternating({steps})", list(range(steps)))
+    assert keys == [key for role, _, key in fresh if role == "discriminator"]
+    assert len(set(keys)) == steps
+
+
 def test_both_gradients_of_a_simultaneous_step_share_batch_and_key():
     (_, batch_g, key_g), (_, batch_d, key_d) = record("simultaneous", [7])
     assert (batch_g, key_g) == (batch_d, key_d)
@@ -405,6 +425,7 @@ def test_the_half_steps_of_extragradient_see_fresh_batches_and_keys():
     ("spec", "words"),
     [
         ("alternating(0)", r"discriminator_steps must be in \[1, 100\], given 0"),
+        ("alternating(reuse_fakes=1)", "reuse_fakes must be bool, given 1"),
         ("lookahead(steps=0)", "steps must be at least 1, given 0"),
         ("lookahead(alpha=1.5)", r"alpha must be in \[0, 1\], given 1.5"),
         ("lookahead(inner='extragradient')", "inner must be Dynamics, given 'extragradient'"),

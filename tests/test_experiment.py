@@ -102,6 +102,18 @@ def test_a_best_that_is_never_saved_is_refused():
         ({"eval_features": "clasifier"}, ["did you mean 'classifier'"]),
         ({"batch_size": 24, "microbatches": 2}, ["microbatches = 2", "16 or 32 would"]),
         ({"generator_batch_size": 20}, ["generator_batch_size = 20", "16 or 24 would"]),
+        (
+            {"dynamics": "alternating(reuse_fakes=True)", "generator_batch_size": 16},
+            ["dynamics = 'alternating(reuse_fakes=True)'", "must be None or 8, given 16"],
+        ),
+        (
+            {
+                "dynamics": "lookahead(alternating(reuse_fakes=True))",
+                "microbatches": 2,
+                "batch_size": 16,
+            },
+            ["dynamics = 'lookahead(alternating", "microbatches must be 1, given 2"],
+        ),
         ({"loss": "acgan"}, ["is about classes", "it takes conditional=True"]),
         ({"loss": "acgan(hing)"}, ["did you mean 'hinge'?"]),
         ({"loss": "top_k(fraction=0)"}, ["fraction must be in (0, 1], given 0"]),

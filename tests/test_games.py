@@ -1,16 +1,21 @@
 import dataclasses
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
+from jax.nn import softplus
 
 from gan.augmentation import DiscriminatorAugmentation
 from gan.data.dataset import Batch
+from gan.dynamics import DYNAMICS
 from gan.errors import UsageError
-from gan.games import GAMES, AdversarialGame
+from gan.games import GAMES, AdversarialGame, Game
+from gan.games.draw import draw
 from gan.losses import LOSSES
 from gan.models import DISCRIMINATORS, GENERATORS
 from gan.players import Pair, PlayerState, pairwise
@@ -328,6 +333,150 @@ def test_the_generator_has_a_batch_of_its_own_size(batch):
         rows = np.arange(size) % 6
         other = Batch(batch.examples[rows], batch.labels[rows], batch.update)
         close(own.generator, plain.gradient("generator", players, other, key))
+
+
+REUSE = DYNAMICS.build("alternating(reuse_fakes=True)")
+
+
+def compiled_step(rule, game, players, batch, optimizer):
+    """The compiled step of a dynamics in which both players have this optimizer."""
+    optimizers = Pair(optimizer, optimizer)
+    players = pairwise(lambda p: p.replace(opt_state=optimizer.init(p.params)), players)
+
+    def step(players, batches, key):
+        return rule.step(game, optimizers, players, (), batches, key).players
+
+    batches = [batch] * rule.num_batches
+    return jax.jit(step).lower(players, batches, jax.random.key(1)).compile(), players, batches
+
+
+def test_the_generator_is_judged_again_for_the_same_fakes(batch):
+    """Written out with plain gradients: real and fake see the statistics of their own batch."""
+    rate, key = 0.5, jax.random.key(1)
+    generator = GENERATORS.build("dcgan(4)", **DATA)
+    discriminator = DISCRIMINATORS.build("dcgan(4, norm='batch')", **DATA)
+    game = AdversarialGame(generator, discriminator, LOSSES.build("relativistic"), 5, DATA["shape"])
+    players = players_of(game.init(jax.random.key(0)))
+    players = pairwise(lambda p: p.at(jax.tree.map(lambda x: 3 * x, p.params)), players)
+    latents = draw(batch, 5, jax.random.split(key)[0]).latents
+    own, other = players.generator, players.discriminator
+
+    def generate(params):
+        options = {"train": True, "mutable": ["batch_stats"]}
+        return generator.apply({"params": params, **own.variables}, latents, None, **options)
+
+    def judge(params, examples):
+        options = {"train": True, "mutable": ["batch_stats"]}
+        variables = {"params": params, **other.variables}
+        return discriminator.apply(variables, examples, None, **options)[0]
+
+    def advantage(own, other):
+        return judge(other, batch.examples) - judge(other, generate(own)[0])
+
+    by = jax.grad(lambda theirs: softplus(-advantage(own.params, theirs)).mean())(other.params)
+    judges = jax.tree.map(lambda p, g: p - rate * g, other.params, by)
+    by = jax.grad(lambda ours: softplus(advantage(ours, judges)).mean())(own.params)
+    expected = Pair(jax.tree.map(lambda p, g: p - rate * g, own.params, by), judges)
+
+    step, *inputs = compiled_step(REUSE, game, players, batch, optax.sgd(rate))
+    moved = step(*inputs, key)
+    for role in ("generator", "discriminator"):
+        before = players.of(role).params
+        close(
+            *(
+                jax.tree.map(jnp.subtract, p, before)
+                for p in (moved.of(role).params, expected.of(role))
+            )
+        )
+    close(moved.generator.variables, generate(own.params)[1])  # once
+
+
+@dataclasses.dataclass(frozen=True)
+class Shaken(Twice):
+    """Depends on its state and on the keys."""
+
+    def __call__(self, images, state, keys):
+        noise = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:]))(keys)
+        return (2 + state["sign"]) * images + 0.1 * noise
+
+
+class Noised(nn.Module):
+    """A generator with noise of each sample's own key."""
+
+    stochastic = True
+
+    @nn.compact
+    def __call__(self, latents, labels, *, train, keys=None):
+        noise = jax.vmap(lambda key: jax.random.normal(key, [64]))(keys) if keys is not None else 0
+        return nn.tanh(nn.Dense(64)(latents) + noise).reshape(-1, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("generator", "discriminator", "loss", "regularizers"),
+    [
+        ("mlp(8, 1, conditional=True)", "mlp(8, 1)", "acgan(relativistic)", ("r1", "lecam(start_step=0)")),
+        ("mlp(8, 1)", "mlp(8, 1)", "top_k(label_noise(hinge, 0.5), 0.5)", ("path_length(every=1)", "zcr", "bcr")),
+        ("dcgan(4)", "dcgan(4, norm='spectral')", "hinge", ("gradient_penalty",)),
+        (None, "mlp(8, 1)", "hinge", ("zcr",)),
+    ],
+)  # fmt: skip
+def test_one_pass_in_turn_is_each_players_own_pass(
+    batch, generator, discriminator, loss, regularizers
+):
+    """What `Game` does by default, from the same key: each gradient, metric and variable."""
+    losses = LOSSES.build(loss)
+    game = AdversarialGame(
+        GENERATORS.build(generator, **DATA) if generator else Noised(),
+        DISCRIMINATORS.build(discriminator, **DATA, class_logits=losses.classes is not None),
+        losses, 5, DATA["shape"], {name: REGULARIZERS.build(name) for name in regularizers}, Shaken(),
+    )  # fmt: skip
+    players = players_of(game.init(jax.random.key(0)))
+
+    def in_turn(kind, players):
+        first, then = kind.gradients_in_turn(game, players, batch, jax.random.key(1))
+        moved = players.discriminator.replace(variables=first.variables)
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, moved.params, first.value)
+        return Pair(then(moved.at(params)), first)
+
+    together, apart = (
+        jax.jit(in_turn, static_argnums=0)(kind, players) for kind in (AdversarialGame, Game)
+    )
+    for role in ("generator", "discriminator"):
+        close(together.of(role), apart.of(role))
+        assert jax.tree.structure(together.of(role)) == jax.tree.structure(apart.of(role))
+
+
+class Normalised(nn.Module):
+    """Two matrices with batch normalisation in between."""
+
+    @nn.compact
+    def __call__(self, latents, labels, *, train):
+        hidden = nn.BatchNorm(not train)(nn.Dense(16, use_bias=False)(latents))
+        return nn.tanh(nn.Dense(64)(nn.tanh(hidden))).reshape(-1, 8, 8, 1)
+
+
+@pytest.mark.parametrize(("steps", "reuse", "passes"), [(1, True, 1), (1, False, 2), (3, True, 2)])
+def test_reused_fakes_are_made_once(batch, steps, reuse, passes):
+    """Products in the compiled program: 2 a pass forward, 3 backward; those of a loop are there once."""
+    game = AdversarialGame(Normalised(), Mean(), LOSSES.build("hinge"), 5, DATA["shape"])
+    players = players_of(game.init(jax.random.key(0)))
+    rule = DYNAMICS.build(f"alternating({steps}, reuse_fakes={reuse})")
+    program, *_ = compiled_step(rule, game, players, batch, optax.sgd(0.1))
+    assert len(re.findall(r" dot\(", program.as_text())) == 2 * passes + 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"microbatches": 2}, "microbatches must be 1, given 2"),
+        ({"generator_batch_size": 12}, "generator_batch_size must be None or 6, given 12"),
+    ],
+)
+def test_fakes_that_cannot_be_reused(batch, options, words):
+    game = make_game(**options)
+    players = players_of(game.init(jax.random.key(0)))
+    with pytest.raises(UsageError, match=words):
+        game.gradients_in_turn(players, batch, jax.random.key(1))
 
 
 @pytest.mark.parametrize(

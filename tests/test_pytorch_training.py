@@ -102,6 +102,9 @@ def test_learning_rates_go_by_the_same_schedules(torch, training, spec):
         ("simultaneous", "minimax", ()),
         ("simultaneous", "least_squares", ()),
         ("alternating(2)", "hinge", ()),
+        ("alternating(reuse_fakes=True)", "hinge", ("r1(10.0)",)),
+        ("alternating(reuse_fakes=True)", "non_saturating", ()),
+        ("alternating(2, reuse_fakes=True)", "relativistic", ("r1", "r2")),
     ],
 )
 def test_one_step(torch, training, monkeypatch, dynamics, loss, regularizers):
@@ -136,6 +139,7 @@ def test_one_step(torch, training, monkeypatch, dynamics, loss, regularizers):
     )
 
     keys = jax.random.split(key, ours.num_batches + 1) if "alternating" in dynamics else [key]
+    keys = keys[:-1] if ours.reuses_fakes else keys  # the generator draws none
     sizes = [*(BATCH_SIZE for _ in keys[1:]), of_generator or BATCH_SIZE]
     drawn = (
         torch.tensor(np.asarray(jax.random.normal(jax.random.split(k)[0], [size, LATENT_DIM])))

@@ -47,6 +47,7 @@ from gan.trainers.experiment_checks import (
     check_optimizers,
     check_recalibration,
     check_retention,
+    check_reuse,
     check_state_fits,
     check_step,
     find_warnings,
@@ -244,6 +245,7 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
         discriminator_augmentation, config.microbatches, config.generator_batch_size,
     )  # fmt: skip
     check_game(config, game, dataset)
+    check_reuse(config, dynamics, game)
     experiment = Experiment(
         config, dataset, data_placement, data_augmentation, game, optimizers, dynamics, averaging, mesh,
         on_nonfinite, retention, features, callbacks,

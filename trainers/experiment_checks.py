@@ -106,6 +106,16 @@ def check_game(config: TrainConfig, game: AdversarialGame, dataset: Dataset) -> 
             raise UsageError(f"regularizers = {brief(spec)}: {error}") from error
 
 
+def check_reuse(config: TrainConfig, dynamics: Dynamics, game: AdversarialGame) -> None:
+    """Checks that the generator's step can take the discriminator's fakes again, where it is to."""
+    if not dynamics.reuses_fakes:
+        return
+    try:
+        game.check_reuse(config.batch_size)
+    except UsageError as error:
+        raise UsageError(f"dynamics = {config.dynamics!r}: {error}") from error
+
+
 def find_warnings(experiment: Experiment) -> list[str]:
     """Returns a line for each thing that a config says, and that may not do what one expects of it."""
     config, game = experiment.config, experiment.game

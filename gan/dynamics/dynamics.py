@@ -87,6 +87,11 @@ class Dynamics(BoundedFields, abc.ABC):
         """True if a step differentiates the vector field, and so the losses twice."""
         return False
 
+    @property
+    def reuses_fakes(self) -> bool:
+        """True if both players' gradients in a step may be of the same fake examples, made once."""
+        return False
+
     def init(self, players: Pair[PlayerState]) -> Any:
         """Returns the first `dynamics_state`, a pytree; its leaves must not be those of `players`."""
         return ()

@@ -69,6 +69,10 @@ class Lookahead(Dynamics):
     def needs_derivative(self) -> bool:  # noqa: D102
         return self.inner.needs_derivative
 
+    @property
+    def reuses_fakes(self) -> bool:  # noqa: D102
+        return self.inner.reuses_fakes
+
     def init(self, players: Pair[PlayerState]) -> LookaheadState:
         """Starts from a copy of the parameters as slow weights, since the state may be donated."""
         slow = pairwise(lambda player: jax.tree.map(jnp.copy, player.params), players)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ from gan.data.dataset import Batch
 from gan.errors import UsageError
 from gan.games.draw import Draw, draw
 from gan.games.game import Game, with_metrics
+from gan.games.in_turn import evaluate_in_turn
+from gan.games.logits import Logits, logit_metrics, loss_of_logits, split_output
 from gan.games.microbatches import Evaluate, Evaluation, over_microbatches
 from gan.games.networks import apply_generator, apply_network, check_shape, split_generator
 from gan.games.penalties import Penalties, apply_penalties, update_number
@@ -36,23 +38,6 @@ _LEAST_DIVISOR = 1e-12  # a smaller derivative cannot be divided by
 Metrics = dict[str, jax.Array]
 AUGMENTATION = "augmentation"
 """The name of the augmentation's state in the discriminator's training state, beside the regularizers'."""
-
-
-class Logits(NamedTuple):
-    """What the discriminator says of a batch.
-
-    Attributes:
-      real: Logits of the real examples, `[B]`.
-      fake: Logits of the fake ones, `[B]`.
-      real_classes: Logits of the classes of the real examples, `[B, classes]`; None where the loss
-        does not ask for them.
-      fake_classes: Those of the fake ones.
-    """
-
-    real: jax.Array
-    fake: jax.Array
-    real_classes: Any = None
-    fake_classes: Any = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +114,7 @@ class AdversarialGame(Game):
 
         def evaluate(players: Pair[PlayerState], drawn: Draw) -> dict[Role, Evaluation]:
             def own_loss(params: Params) -> tuple[jax.Array, Any]:
-                return self._loss(role, players.put(role, _at(players.of(role), params)), drawn)
+                return self._loss(role, players.put(role, players.of(role).at(params)), drawn)
 
             (loss, aux), value = jax.value_and_grad(own_loss, has_aux=True)(players.of(role).params)
             return {role: Evaluation(value, loss, *aux)}
@@ -147,6 +132,42 @@ class AdversarialGame(Game):
         drawn = self._draw("discriminator", batch, key)
         return Pair(**self._gradients(self._in_one_pass, players, drawn))
 
+    def gradients_in_turn(
+        self, players: Pair[PlayerState], batch: Batch, key: jax.Array
+    ) -> tuple[Gradient, Callable[[PlayerState], Gradient]]:
+        """Computes both gradients of the same fake examples, with one forward pass of the generator.
+
+        The generator's loss has the whole draw of the discriminator's: latents, labels, and the keys of
+        all that is random, so that the augmentation does the same to each example for both. What the
+        moved discriminator says of the fakes goes back through the pass that made them.
+
+        Raises:
+          UsageError: for microbatches, or a batch of the generator's own size.
+        """
+        self.check_reuse(len(batch.labels))
+        drawn = self._draw("discriminator", batch, key)
+        generate = partial(self._generate, drawn=drawn)
+        found, then = evaluate_in_turn(generate, partial(self._loss_of_fake, drawn=drawn), players)
+
+        def of_generator(moved: PlayerState) -> Gradient:
+            point = players.put("discriminator", moved)
+            return self._finished("generator", point, then(point), drawn)
+
+        return self._finished("discriminator", players, found, drawn), of_generator
+
+    def check_reuse(self, batch_size: int) -> None:
+        """Raises UsageError where the generator's step cannot take the discriminator's fakes again."""
+        if self.microbatches > 1:
+            raise UsageError(
+                f"the generator's pass is kept for the whole batch: microbatches must be 1, given "
+                f"{self.microbatches}"
+            )
+        if self.generator_batch_size not in (None, batch_size):
+            raise UsageError(
+                f"the generator is given the discriminator's fakes: generator_batch_size must be None "
+                f"or {batch_size}, given {self.generator_batch_size}"
+            )
+
     def _in_one_pass(self, players: Pair[PlayerState], drawn: Draw) -> dict[Role, Evaluation]:
         """Evaluates both players at once.
 
@@ -158,13 +179,13 @@ class AdversarialGame(Game):
         """
 
         def generate(params: Params) -> tuple[Any, Any]:
-            point = players.put("generator", _at(players.generator, params))
+            point = players.put("generator", players.generator.at(params))
             fake, variables = self._generate(point.generator, drawn)
             penalties = self._penalties("generator", point, drawn, fake)
             return (fake, penalties.value), (variables, penalties.metrics, penalties.means)
 
         def judge(params: Params, fake: jax.Array) -> tuple[Any, Any]:
-            point = players.put("discriminator", _at(players.discriminator, params))
+            point = players.put("discriminator", players.discriminator.at(params))
             logits, variables = self._judge(point.discriminator, drawn, fake)
             penalties = self._penalties("discriminator", point, drawn, fake, logits)
             return (logits, penalties.value), (variables, penalties)
@@ -173,7 +194,7 @@ class AdversarialGame(Game):
             penalties = self._penalties(
                 "discriminator", players, drawn, fake, logits, of_logits=True
             )
-            loss = self._discriminator_loss(logits, drawn)
+            loss = loss_of_logits("discriminator", self.losses, logits, drawn)
             return loss + penalties.value, penalties
 
         (fake, generator_penalty), generator_vjp, of_generator = jax.vjp(
@@ -213,18 +234,25 @@ class AdversarialGame(Game):
         self, role: Role, players: Pair[PlayerState], drawn: Draw
     ) -> tuple[jax.Array, tuple[Variables, Metrics, Any]]:
         """Computes one player's loss; its variables, metrics, and means for its training state."""
-        fake, generator_variables = self._generate(players.generator, drawn)
+        fake, variables = self._generate(players.generator, drawn)
+        loss, (after_judging, metrics, means) = self._loss_of_fake(role, players, fake, drawn)
+        variables = variables if role == "generator" else after_judging
+        return loss, (variables, metrics, means)
+
+    def _loss_of_fake(
+        self, role: Role, players: Pair[PlayerState], fake: jax.Array, drawn: Draw
+    ) -> tuple[jax.Array, tuple[Variables, Metrics, Any]]:
+        """Computes one player's loss of what the generator has made; the variables are the judge's."""
         logits, variables = self._judge(players.discriminator, drawn, fake)
+        loss = loss_of_logits(role, self.losses, logits, drawn)
         if role == "generator":
             penalties = self._penalties(role, players, drawn, fake)
-            loss = self._generator_loss(logits, drawn) + penalties.value
-            return loss, (generator_variables, penalties.metrics, penalties.means)
+            return loss + penalties.value, (variables, penalties.metrics, penalties.means)
         penalties = self._penalties(role, players, drawn, fake, logits)
         penalties = penalties.plus(
             self._penalties(role, players, drawn, fake, logits, of_logits=True)
         )
-        loss = self._discriminator_loss(logits, drawn) + penalties.value
-        return loss, (variables, *self._observed(logits, drawn, penalties))
+        return loss + penalties.value, (variables, *self._observed(logits, drawn, penalties))
 
     def _draw(self, role: Role, batch: Batch, key: jax.Array) -> Draw:
         """Returns the samples of a player's loss."""
@@ -235,15 +263,19 @@ class AdversarialGame(Game):
         self, evaluate: Evaluate, players: Pair[PlayerState], drawn: Draw
     ) -> dict[Role, Gradient]:
         """Evaluates a batch, and has each player remember what it needs to."""
-        gradients = {}
-        for role, found in over_microbatches(evaluate, players, drawn, self.microbatches).items():
-            variables = self._remember(role, players, found.variables, found.means, drawn)
-            metrics = found.metrics
-            if role == "discriminator":
-                states = training_state(variables)
-                metrics = metrics | self.augmentation.metrics(states.get(AUGMENTATION, {}))
-            gradients[role] = with_metrics(role, found.value, found.loss, variables, metrics)
-        return gradients
+        found = over_microbatches(evaluate, players, drawn, self.microbatches)
+        return {role: self._finished(role, players, own, drawn) for role, own in found.items()}
+
+    def _finished(
+        self, role: Role, players: Pair[PlayerState], found: Evaluation, drawn: Draw
+    ) -> Gradient:
+        """Returns the gradient of a player that remembers what it needs to."""
+        variables = self._remember(role, players, found.variables, found.means, drawn)
+        metrics = found.metrics
+        if role == "discriminator":
+            states = training_state(variables)
+            metrics = metrics | self.augmentation.metrics(states.get(AUGMENTATION, {}))
+        return with_metrics(role, found.value, found.loss, variables, metrics)
 
     def _remember(
         self, role: Role, players: Pair[PlayerState], variables: Variables, means: Any, drawn: Draw
@@ -278,22 +310,9 @@ class AdversarialGame(Game):
         # Two calls keep the batch statistics of real and fake examples apart.
         then = discriminator.replace(variables=after_fake)  # type: ignore[attr-defined]
         of_real, variables = apply_network(self.discriminator, then, real, drawn.labels)
-        real_logits, real_classes = self._outputs(of_real, drawn)
-        fake_logits, fake_classes = self._outputs(of_fake, drawn)
+        real_logits, real_classes = split_output(self.losses, of_real, drawn)
+        fake_logits, fake_classes = split_output(self.losses, of_fake, drawn)
         return Logits(real_logits, fake_logits, real_classes, fake_classes), variables
-
-    def _outputs(self, output: Any, drawn: Draw) -> tuple[jax.Array, jax.Array | None]:
-        """Returns the discriminator's logits, and those of the classes where the loss asks for them."""
-        classes = None
-        if self.losses.classes is not None:
-            if not isinstance(output, tuple) or len(output) != 2:
-                raise UsageError(
-                    "the loss asks for logits of the classes: the discriminator must return "
-                    "(logits [B], class logits [B, classes])"
-                )
-            output, classes = output
-        check_shape("discriminator", output, drawn.labels.shape)
-        return output, classes
 
     def _augmented(
         self, discriminator: PlayerState, examples: jax.Array, keys: jax.Array
@@ -301,29 +320,11 @@ class AdversarialGame(Game):
         state = training_state(discriminator.variables).get(AUGMENTATION, {})
         return self.augmentation(examples, state, keys)
 
-    def _discriminator_loss(self, logits: Logits, drawn: Draw) -> jax.Array:
-        real, fake = logits.real, logits.fake
-        if (noise := self.losses.label_noise) is not None:
-            real, fake = noise.swap(real, fake, drawn.keys["loss"], drawn.step)
-        loss = self.losses.discriminator(real, fake)
-        if (classes := self.losses.classes) is not None:
-            loss += classes.discriminator(logits.real_classes, logits.fake_classes, drawn.labels)
-        return loss
-
-    def _generator_loss(self, logits: Logits, drawn: Draw) -> jax.Array:
-        loss = self.losses.generator(logits.real, logits.fake)
-        if (classes := self.losses.classes) is not None:
-            loss += classes.generator(logits.fake_classes, drawn.labels)
-        return loss
-
     def _observed(
         self, logits: Logits, drawn: Draw, penalties: Penalties
     ) -> tuple[Metrics, dict[str, Any]]:
         """Returns what is logged of the discriminator, and means that its training state needs."""
-        metrics = {"logits/real": logits.real.mean(), "logits/fake": logits.fake.mean()}
-        if (classes := self.losses.classes) is not None:
-            metrics |= classes.metrics(logits.real_classes, logits.fake_classes, drawn.labels)
-        means = dict(penalties.means)
+        metrics, means = logit_metrics(self.losses, logits, drawn), dict(penalties.means)
         if self.losses.confidence is not None:
             confidence = self.losses.confidence(logits.real, logits.fake)
             means[AUGMENTATION] = jnp.sign(confidence).mean()
@@ -348,7 +349,7 @@ class AdversarialGame(Game):
             """Returns the logits `[B]`, as a function of the examples alone."""
             examples = self._augmented(discriminator, examples, drawn.keys["real"])
             output, _ = apply_network(self.discriminator, discriminator, examples, drawn.labels)
-            return self._outputs(output, drawn)[0]
+            return split_output(self.losses, output, drawn)[0]
 
         def generate(latents: jax.Array) -> jax.Array:
             own = (latents, drawn.labels, drawn.keys["generator"])
@@ -391,7 +392,3 @@ class AdversarialGame(Game):
         options = {} if truncation is None else {"truncation": truncation}
         examples: Any = self.generator.apply(variables, latents, labels, train=False, **options)
         return at_least_float32(examples)
-
-
-def _at(player: PlayerState, params: Params) -> PlayerState:
-    return player.replace(params=params)  # type: ignore[attr-defined]

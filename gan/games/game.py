@@ -1,6 +1,7 @@
 """The interface of a differentiable two-player game."""
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -43,7 +44,7 @@ class Game(abc.ABC):
         """Computes the gradient of one player's own loss in its own parameters."""
 
         def own_loss(params: Params) -> tuple[jax.Array, Any]:
-            point = players.put(role, players.of(role).replace(params=params))  # type: ignore[attr-defined]
+            point = players.put(role, players.of(role).at(params))
             return self.loss(role, point, batch, key)
 
         (loss, (variables, metrics)), gradient = jax.value_and_grad(own_loss, has_aux=True)(
@@ -63,6 +64,23 @@ class Game(abc.ABC):
             generator=self.gradient("generator", players, batch, key),
             discriminator=self.gradient("discriminator", players, batch, key),
         )
+
+    def gradients_in_turn(
+        self, players: Pair[PlayerState], batch: Any, key: jax.Array
+    ) -> tuple[Gradient, Callable[[PlayerState], Gradient]]:
+        """Computes the discriminator's gradient, and then the generator's from the same batch and key.
+
+        A game whose generator makes something for the discriminator can have it made once for both.
+
+        Returns:
+          The discriminator's gradient, and the function from the discriminator that has moved to the
+          generator's gradient against it, to be called once in the same trace.
+        """
+
+        def of_generator(moved: PlayerState) -> Gradient:
+            return self.gradient("generator", players.put("discriminator", moved), batch, key)
+
+        return self.gradient("discriminator", players, batch, key), of_generator
 
 
 def with_metrics(

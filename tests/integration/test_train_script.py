@@ -163,11 +163,14 @@ def test_list_names_everything_with_its_defaults():
         "  dcgan(width=64, norm='none', conditional=False)",
         "  relativistic",
         "  optimistic_sgd(learning_rate, strength=None, first_step='optimistic')",
-        "  alternating(discriminator_steps=1)",
+        "  alternating(discriminator_steps=1, reuse_fakes=False)",
         "  ema(decay=0.999, start_step=0, recalibrate_batch_norm=0)",
     ):
         assert line in [shown.partition("  [")[0] for shown in out.splitlines()]
-    assert "  alternating(discriminator_steps=1)  [discriminator_steps in [1, 100]]" in out
+    shown = (
+        "  alternating(discriminator_steps=1, reuse_fakes=False)  [discriminator_steps in [1, 100]]"
+    )
+    assert shown in out
 
 
 @pytest.mark.parametrize(

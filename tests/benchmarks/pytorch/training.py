@@ -192,11 +192,13 @@ class Training:
             self.averaging = [AVERAGING.build(spec) for spec in config.averaging]
             self.dynamics = DYNAMICS.build(config.dynamics)
             if config.generator_batch_size is not None and (
-                self.loss.paired or not isinstance(self.dynamics, Alternating)
+                self.loss.paired
+                or not isinstance(self.dynamics, Alternating)
+                or self.dynamics.reuse_fakes
             ):
                 raise ValueError(
                     "generator_batch_size is known to the PyTorch side with alternating dynamics alone, "
-                    "and a loss whose generator does not see the real examples"
+                    "fresh fakes, and a loss whose generator does not see the real examples"
                 )
             self.generator_optimizer, self.discriminator_optimizer = (
                 OPTIMIZERS.build(spec, params=list(network.parameters()))
@@ -284,23 +286,29 @@ DYNAMICS: Registry[Any] = Registry("PyTorch dynamics")
 @DYNAMICS.register("alternating")
 @dataclass(frozen=True)
 class Alternating:
-    """Steps of the discriminator, each on a new batch, then one of the generator."""
+    """Steps of the discriminator, each on a new batch, then one of the generator.
+
+    With `reuse_fakes`, the generator's step goes back through the pass that made the last fakes.
+    """
 
     discriminator_steps: int = 1
+    reuse_fakes: bool = False
 
     def __call__(self, training: Training) -> None:
         discriminator, optimizer = training.discriminator, training.discriminator_optimizer
-        for _ in range(self.discriminator_steps):
+        for place in range(self.discriminator_steps):
             real = training.batch()
-            with torch.no_grad():
+            with torch.set_grad_enabled(self.reuse_fakes and place + 1 == self.discriminator_steps):
                 fake = training.generate()
-            loss, _, _ = training.discriminator_loss(real, fake)
+            loss, _, _ = training.discriminator_loss(real, fake.detach())
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
         discriminator.requires_grad_(False)
         optimizer = training.generator_optimizer
-        fake_logits = training.judge(training.generate(training.config.generator_batch_size))
+        if not self.reuse_fakes:
+            fake = training.generate(training.config.generator_batch_size)
+        fake_logits = training.judge(fake)
         real_logits = training.judge(real.detach()) if training.loss.paired else None
         loss = training.loss.generator(real_logits, fake_logits)
         loss.backward()
