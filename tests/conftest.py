@@ -4,7 +4,7 @@ import os
 import pathlib
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from unittest import mock
 
@@ -33,8 +33,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled_programs_are_dropped():
-    """Drops a file's programs at its end: each has memory maps, of which a process has 65,530 at most."""
+def compiled_programs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compiles a file's programs with little optimization, and drops them at its end.
+
+    Most run once and briefly. Scripts that are started as programs, and files marked `optimized`, have what
+    a user has. Each program has memory maps, of which a process has 65,530 at most.
+    """
+    optimized = request.node.get_closest_marker("optimized") is not None
+    jax.config.update("jax_disable_most_optimizations", not optimized)
     yield
     jax.clear_caches()
 
