@@ -24,12 +24,23 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds an option for a quick look at every test."""
+    words = "of a test with several parameters, run only the first that is not slow"
+    parser.addoption("--first-of-each", action="store_true", help=words)
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps tests that need torch out of the other tests' processes."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keeps tests that need torch out of the other tests' processes; keeps the first of each if asked to."""
     for item in items:
         if "torch_fidelity" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.reference)
+    if config.getoption("first_of_each"):
+        quick = [item for item in items if item.get_closest_marker("slow") is None]
+        first = {item.nodeid.partition("[")[0]: item for item in reversed(quick)}
+        config.hook.pytest_deselected(items=[i for i in items if i not in first.values()])
+        items[:] = reversed(first.values())
 
 
 @pytest.fixture(scope="module", autouse=True)
