@@ -4,7 +4,7 @@ import os
 import pathlib
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from unittest import mock
 
@@ -24,17 +24,34 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds an option for a quick look at every test."""
+    words = "of a test with several parameters, run only the first that is not slow"
+    parser.addoption("--first-of-each", action="store_true", help=words)
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps tests that need torch out of the other tests' processes."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keeps tests that need torch out of the other tests' processes; keeps the first of each if asked to."""
     for item in items:
         if "torch_fidelity" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.reference)
+    if config.getoption("first_of_each"):
+        quick = [item for item in items if item.get_closest_marker("slow") is None]
+        first = {item.nodeid.partition("[")[0]: item for item in reversed(quick)}
+        config.hook.pytest_deselected(items=[i for i in items if i not in first.values()])
+        items[:] = reversed(first.values())
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled_programs_are_dropped():
-    """Drops a file's programs at its end: each has memory maps, of which a process has 65,530 at most."""
+def compiled_programs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compiles a file's programs with little optimization, and drops them at its end.
+
+    Most run once and briefly. Scripts that are started as programs, and files marked `optimized`, have what
+    a user has. Each program has memory maps, of which a process has 65,530 at most.
+    """
+    optimized = request.node.get_closest_marker("optimized") is not None
+    jax.config.update("jax_disable_most_optimizations", not optimized)
     yield
     jax.clear_caches()
 

@@ -30,10 +30,6 @@ FEW = ("simultaneous", "alternating")  # the others compile long
 EVERY_DYNAMICS = [
     pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in RULES
 ]
-QUICK = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}  # to compile
 NETWORKS = sorted({*GENERATORS} & {*DISCRIMINATORS})
 
 
@@ -55,9 +51,7 @@ def steps(count, **changes):
     experiment = build(TrainConfig(**(parts | changes)))
     data = experiment.make_loader(experiment.load_examples()).at(0, 0).data
     state, logged = experiment.init_on_mesh(), []
-    with jax.set_mesh(experiment.mesh):
-        lowered = make_train_step(experiment).jitted.lower(state, data, 1)
-        train_step = lowered.compile(compiler_options=QUICK)
+    train_step = make_train_step(experiment)
     for _ in range(count):
         state, metrics, not_finite = train_step(state, data, 1)
         assert not any(map(bool, not_finite.causes.values())), not_finite.causes

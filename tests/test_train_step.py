@@ -9,6 +9,8 @@ from gan.dynamics import DYNAMICS
 from gan.trainers.experiment import build
 from gan.trainers.train_step import _CALL_SECONDS, MAX_STEPS, Pace, make_train_step, scalars
 
+pytestmark = pytest.mark.optimized  # bits of many steps a call
+
 
 def start(**changes):
     parts = {

@@ -116,14 +116,10 @@ def same_end(workdir, undisturbed):
         assert line["eval/kl_to_uniform"] == evaluated[1][step]["eval/kl_to_uniform"]
 
 
-def kill(start, tmp_path, undisturbed, times):
-    """Kills a run so many times at random moments of its start, its steps and its saves.
-
-    Returns:
-      How many of the starts must have resumed, as there was a checkpoint and they came to train.
-    """
+def test_killed_at_random_moments_it_ends_the_same(start, tmp_path, undisturbed):
+    """Of its start, its steps and its saves; tests/integration/test_kills.py does it a hundred times."""
     rng, resumed = random.Random(0), 0
-    for _ in range(times):
+    for _ in range(3):
         checkpoint = newest(tmp_path / "run")
         training = start()
         if rng.random() < 0.2:
@@ -136,16 +132,6 @@ def kill(start, tmp_path, undisturbed, times):
             break
     start().end(0)
     same_end(tmp_path / "run", undisturbed)
-    return resumed
-
-
-def test_killed_at_random_moments_it_ends_the_same(start, tmp_path, undisturbed):
-    kill(start, tmp_path, undisturbed, 3)
-
-
-@pytest.mark.slow
-def test_killed_twenty_times_it_ends_the_same(start, tmp_path, undisturbed):
-    resumed = kill(start, tmp_path, undisturbed, 20)
     history = (tmp_path / "run" / "history.jsonl").read_text()
     assert history.count('"event": "resume"') >= resumed > 0
 

@@ -13,6 +13,8 @@ from gan.trainers.experiment import build
 from gan.trainers.sampling import make_sampler
 from gan.trainers.train import train
 
+pytestmark = pytest.mark.optimized  # thousands of steps
+
 
 def load(root: pathlib.Path, name: str, **overrides: str) -> config.TrainConfig:
     return config_files.load(root / "configs" / f"{name}.py", overrides | {"mesh": "data(1)"})
