@@ -1,4 +1,4 @@
-"""Measures what the convolutions of gan.models.convolutions save on a CPU over XLA's own lowering.
+"""Measures the convolutions of a CPU: XLA's own lowering, our forms for XLA, and oneDNN where it is installed.
 
 python tests/benchmarks/convolutions.py
 python tests/benchmarks/convolutions.py --dtype bfloat16
@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan.models import convolutions
+from gan.models import convolutions, cpu_convolutions, onednn
 from gan.models.geometry import Geometry
 
 BATCH = 64
@@ -45,8 +45,10 @@ def main() -> None:
     flags = parser.parse_args()
     a = jnp.ones([2048, 2048], flags.dtype)
     product = timer(lambda a, b: a @ b, a, a)
-    print("| convolution | pass | product | XLA's own | ours | times as fast |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| convolution | pass | product | XLA's own | our forms | oneDNN | our forms over oneDNN |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for geometry, channels, features in SHAPES:
         for row in rows(geometry, channels, features, product, flags.rounds, flags.dtype):
             print(f"| {' | '.join(row)} |", flush=True)
@@ -69,25 +71,25 @@ def rows(
     (height, width), (h, k) = geometry.image, geometry.kernel
     name = f"{height}x{width}, {channels} to {features}, {h}x{k} / {geometry.stride[0]}"
     formatted = []
-    for pass_name, ours, native, arrays in (
-        ("forward", convolutions.convolve, convolutions._native_convolve, (x, w)),
-        ("to the input", convolutions.input_gradient, convolutions._native_input_gradient, (y, w)),
-        (
-            "to the kernel",
-            convolutions.kernel_gradient,
-            convolutions._native_kernel_gradient,
-            (x, y),
-        ),
+    for pass_name, which, arrays in (
+        ("forward", "convolve", (x, w)),
+        ("to the input", "input_gradient", (y, w)),
+        ("to the kernel", "kernel_gradient", (x, y)),
     ):
-        sides = [timer(partial(f, geometry), *arrays) for f in (native, ours)] + [product]
-        turns = rounds if sides[0]() < 1 else 1  # so long a time need not be known better
+        forms = [
+            getattr(convolutions, f"_native_{which}"),
+            getattr(cpu_convolutions, which),
+            partial(convolutions._on_cpu, which),
+        ]
+        sides = [product, *(timer(partial(form, geometry), *arrays) for form in forms)]
+        turns = rounds if sides[1]() < 1 else 1  # so long a time need not be known better
         times = list(zip(*([side() for side in sides] for _ in range(turns)), strict=True))
-        theirs, mine, floor = (statistics.median(side) for side in times)
-        floor *= multiplications / 2048**3
-        ratio = statistics.median(a / b for a, b in zip(times[0], times[1], strict=True))
-        formatted.append(
-            [name, pass_name, *(f"{t * 1e3:.1f}" for t in (floor, theirs, mine)), f"{ratio:.1f}"]
-        )
+        floor, *others = (statistics.median(side) for side in times)
+        cells = [f"{t * 1e3:.1f}" for t in (floor * multiplications / 2048**3, *others)]
+        ratio = statistics.median(a / b for a, b in zip(times[2], times[3], strict=True))
+        if onednn.load() is None:
+            cells[-1], ratio = "", 1.0
+        formatted.append([name, pass_name, *cells, f"{ratio:.2f}"])
     return formatted
 
 
