@@ -2,9 +2,9 @@
 
 python -m tests.benchmarks.step_profile --row dcgan32_simultaneous
 
-A kind's time is that which all threads spend in it, divided by the number of cores. XLA does not
-report when Eigen's convolutions run: they are part of what remains of the step. Takes half a
-minute.
+A kind's time is that which all threads spend in it, divided by the number of cores; a call of oneDNN
+has all cores. XLA does not report when Eigen's convolutions run: they are part of what remains of the
+step. Takes half a minute.
 """
 
 import argparse
@@ -23,7 +23,9 @@ from gan.trainers.train_step import make_train_step
 from tests.benchmarks.performance import ROOT, ROWS
 
 STEPS = 10
+ONEDNN = "oneDNN's convolutions"
 KINDS = {  # by the name of an operation in the compiled program and where it comes from
+    ONEDNN: lambda name, origin: "onednn" in origin,
     "YNNPACK's convolutions and products": lambda name, origin: (
         "ynn" in name and "reduce" not in origin
     ),
@@ -58,6 +60,7 @@ def main() -> None:
     pattern = r'%([\w.\-]+) = .*op_name="([^"]*)"'
     origins = dict(re.findall(pattern, program))
     spent: collections.Counter[str] = collections.Counter()
+    cores = os.cpu_count() or 1
     for plane in trace.planes:
         for line in plane.lines:
             for event in line.events:
@@ -66,8 +69,7 @@ def main() -> None:
                     continue
                 origin = origins.get(name, "").rsplit("/", 1)[-1]
                 kind = next(kind for kind, test in KINDS.items() if test(name, origin))
-                spent[kind] += event.duration_ns
-    cores = os.cpu_count() or 1
+                spent[kind] += event.duration_ns * (cores if kind == ONEDNN else 1)
     share = {kind: ns / 1e9 / STEPS / cores / whole for kind, ns in spent.items()}
     print(f"{flags.row}: {whole * 1e3:.0f} ms a step, {cores} cores")
     for kind in KINDS:
