@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +46,7 @@ _PASSES = ("convolve", "input_gradient", "kernel_gradient")
 _MIN_CHANNELS = 8  # of the input whose gradient it is, with strides
 _OFF = ("0", "off", "false", "no")
 _COMPILERS = ("c++", "g++", "clang++")
+_loading = threading.Lock()
 
 
 class _UnusableError(Exception):
@@ -74,9 +76,14 @@ def describe(num_devices: int) -> str:
     return f"onednn {library.version} on {library.threads} threads"
 
 
-@functools.cache
 def load() -> Library | None:
     """Returns oneDNN; None where it is not installed, or turned off, or cannot be used, which is said once."""
+    with _loading:  # XLA takes one library for a target, and several threads may ask first
+        return _load_once()
+
+
+@functools.cache
+def _load_once() -> Library | None:
     if os.environ.get("GAN_ONEDNN", "").lower() in _OFF or jax.default_backend() != "cpu":
         return None  # that JAX's devices are started by now is needed: types must be there before targets
     try:
@@ -84,7 +91,9 @@ def load() -> Library | None:
     except importlib.metadata.PackageNotFoundError:
         return None
     try:
-        (found,) = (file for file in files if file.name == "libdnnl.so.3")
+        found = next((file for file in files if file.name == "libdnnl.so.3"), None)
+        if found is None:
+            raise _UnusableError(f"{PACKAGE} lacks libdnnl.so.3")
         if sys.platform != "linux" or platform.machine() != "x86_64":
             raise _UnusableError("it is for Linux on x86-64 alone")
         return _load(pathlib.Path(str(found.locate())).resolve())
@@ -187,10 +196,16 @@ def is_faster(which: Pass, geometry: Geometry, a: jax.Array, b: jax.Array) -> bo
         return False
     if a.dtype == jnp.bfloat16 and not _has_bfloat16():
         return False
+    if any(mesh.manual_axes or mesh.explicit_axes for mesh in map(_mesh, (a, b))):
+        return False  # such axes are part of the result's type
     few = which == "input_gradient" and b.shape[2] < _MIN_CHANNELS and geometry.stride != (1, 1)
     numbers = _numbers(which, geometry, a, b)
     possible = min(numbers[2:13]) > 0 and min(numbers[13:]) >= 0
     return possible and not few and _room(numbers) is not None
+
+
+def _mesh(x: jax.Array) -> Any:
+    return jax.typeof(x).sharding.mesh
 
 
 def convolution(
