@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-_PRODUCTS = ("dot_general", "conv_general_dilated")
+PRODUCTS = ("dot_general", "conv_general_dilated", "onednn_convolution")
 
 
 def compute_dtype(precision: str) -> Any:
@@ -52,7 +52,7 @@ def product_types(function: Callable[..., Any], *args: Any) -> list[jnp.dtype]:
     return [
         jnp.result_type(*(operand.aval.dtype for operand in equation.invars))
         for equation in equations(jaxpr)
-        if equation.primitive.name in _PRODUCTS
+        if equation.primitive.name in PRODUCTS
     ]
 
 

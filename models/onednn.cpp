@@ -27,6 +27,7 @@ struct dnnl_argument {
 };
 const int* dnnl_version();  // major, minor, patch, ...
 int omp_get_max_threads();  // of GNU's OpenMP, whose threads oneDNN uses
+void omp_set_num_threads(int);
 int dnnl_engine_create(dnnl_handle*, int kind, size_t index);
 int dnnl_stream_create(dnnl_handle*, dnnl_handle engine, unsigned flags);
 int dnnl_stream_destroy(dnnl_handle);
@@ -78,10 +79,21 @@ struct Geometry {  // in the order of the attribute, see models/onednn.py
   int64_t kernel[2], stride[2], before[2], after[2], groups;
 
   static Geometry of(const int64_t* v, size_t size) {
-    if (size != 18) throw std::invalid_argument("oneDNN: a geometry has 18 numbers");
+    bool valid = size == 18 && 0 <= v[0] && v[0] <= 2 && 0 <= v[1] && v[1] <= 1 && v[17] > 0;
+    for (size_t i = 2; valid && i < 17; ++i) valid = v[i] >= (i < 13 ? 1 : 0);  // from 13 on paddings
+    if (!valid || v[5] % v[17] || v[6] % v[17]) {
+      std::ostringstream text;
+      text << "no geometry:";
+      for (size_t i = 0; i < size; ++i) text << ' ' << v[i];
+      throw std::invalid_argument(text.str());
+    }
     return {v[0], v[1], v[2],           v[3],           v[4],           v[5],           v[6], v[7], v[8],
             {v[9], v[10]}, {v[11], v[12]}, {v[13], v[14]}, {v[15], v[16]}, v[17]};
   }
+
+  size_t num_x() const { return size_t(batch * height * width * channels); }
+  size_t num_y() const { return size_t(batch * out_height * out_width * features); }
+  size_t num_w() const { return size_t(kernel[0] * kernel[1] * (channels / groups) * features); }
 
   std::string describe() const {
     static const char* names[] = {"convolve", "input_gradient", "kernel_gradient"};
@@ -130,6 +142,22 @@ dnnl_handle stream() {
   return made.get();
 }
 
+// OpenMP's number of threads is a setting of each thread, which others change too. Of a convolution the room and the bits
+// depend on it, so that all are made and run with the number that there was at first.
+int threads() {
+  static const int first = omp_get_max_threads();
+  return first;
+}
+
+class WithAllThreads {
+ public:
+  WithAllThreads() { omp_set_num_threads(threads()); }
+  ~WithAllThreads() { omp_set_num_threads(before_); }
+
+ private:
+  const int before_ = omp_get_max_threads();
+};
+
 Owner strided(const std::vector<int64_t>& dims, const std::vector<int64_t>& strides, int type) {
   return MAKE(dnnl_memory_desc_destroy, dnnl_memory_desc_create_with_strides, int(dims.size()), dims.data(), type,
               strides.data());
@@ -149,6 +177,7 @@ class Plan {
   inline static ffi::TypeId id = {};
 
   explicit Plan(const Geometry& g) : geometry(g) {
+    const WithAllThreads same;
     const int type = g.bfloat16 ? kBfloat16 : kFloat32;
     const int64_t c = g.channels, o = g.features, kh = g.kernel[0], kw = g.kernel[1];
     const int64_t in = c / g.groups;
@@ -181,6 +210,7 @@ class Plan {
   }
 
   void execute(void* a, void* b, void* result, char* room) const {
+    const WithAllThreads same;
     const bool to_input = geometry.pass == kToInput, to_kernel = geometry.pass == kToKernel;
     Owner x = memory(x_, to_input ? result : a), y = memory(y_, to_kernel ? b : (to_input ? a : result));
     Owner w = memory(w_, to_kernel ? result : b);
@@ -226,34 +256,41 @@ class Plan {
   Owner x_, y_, w_, own_w_, scratchpad_, convolution_, reorder_;
 };
 
-// Runs a function and returns its error, which names the geometry.
-template <class Function>
-ffi::Error guarded(const Geometry& geometry, Function function) {
-  try {
-    function();
-    return ffi::Error::Success();
-  } catch (const std::exception& error) {
-    return ffi::Error(ffi::ErrorCode::kInternal, "oneDNN: " + std::string(error.what()) + ", " + geometry.describe());
-  }
+std::string explain(const std::string& what, const Geometry& geometry) {
+  return "oneDNN: " + what + ", " + geometry.describe();
 }
 
 ffi::ErrorOr<std::unique_ptr<Plan>> instantiate(ffi::Span<const int64_t> numbers) {
-  std::unique_ptr<Plan> plan;
-  if (numbers.size() != 18) return ffi::Unexpected(ffi::Error::InvalidArgument("oneDNN: a geometry has 18 numbers"));
-  const Geometry geometry = Geometry::of(numbers.begin(), numbers.size());
-  ffi::Error error = guarded(geometry, [&] { plan = std::make_unique<Plan>(geometry); });
-  if (error.failure()) return ffi::Unexpected(error);
-  return plan;
+  try {
+    const Geometry geometry = Geometry::of(numbers.begin(), numbers.size());
+    try {
+      return std::make_unique<Plan>(geometry);
+    } catch (const std::exception& error) {
+      return ffi::Unexpected(ffi::Error::Internal(explain(error.what(), geometry)));
+    }
+  } catch (const std::exception& error) {
+    return ffi::Unexpected(ffi::Error::InvalidArgument(std::string("oneDNN: ") + error.what()));
+  }
 }
 
 ffi::Error execute(Plan* plan, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Result<ffi::AnyBuffer> result,
                    ffi::Result<ffi::BufferR1<ffi::U8>> room) {
+  const Geometry& g = plan->geometry;
+  const auto type = g.bfloat16 ? ffi::BF16 : ffi::F32;
+  const size_t x = g.num_x(), y = g.num_y(), w = g.num_w();
+  if (a.element_type() != type || b.element_type() != type || result->element_type() != type ||
+      a.element_count() != (g.pass == kToInput ? y : x) || b.element_count() != (g.pass == kToKernel ? y : w) ||
+      result->element_count() != (g.pass == kForward ? y : (g.pass == kToInput ? x : w)))
+    return ffi::Error::InvalidArgument(explain("arrays of another geometry", g));
   if (room->size_bytes() < plan->room())  // kept by another version of oneDNN
-    return ffi::Error::Internal("oneDNN: too little room, " + plan->geometry.describe());
-  return guarded(plan->geometry, [&] {
+    return ffi::Error::Internal(explain("too little room", g));
+  try {
     plan->execute(a.untyped_data(), b.untyped_data(), result->untyped_data(),
                   reinterpret_cast<char*>(room->typed_data()));
-  });
+    return ffi::Error::Success();
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(explain(error.what(), g));
+  }
 }
 
 }  // namespace
@@ -270,7 +307,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(onednn_execute, execute,
 
 extern "C" const int* onednn_version() { return dnnl_version(); }
 
-extern "C" int onednn_threads() { return omp_get_max_threads(); }
+extern "C" int onednn_threads() { return threads(); }
 
 extern "C" XLA_FFI_TypeId* onednn_type_id() { return &Plan::id; }
 
@@ -282,13 +319,18 @@ extern "C" const XLA_FFI_TypeInfo* onednn_type_info() {
 // Returns the bytes of room that a geometry needs, -1 where oneDNN has no such convolution, and -2 for an error, whose
 // text goes to `message`.
 extern "C" int64_t onednn_room(const int64_t* numbers, size_t size, char* message, size_t length) {
+  std::string text;
   try {
-    return static_cast<int64_t>(Plan(Geometry::of(numbers, size)).room());
-  } catch (const Failure& failure) {
-    if (failure.status == kUnimplemented) return -1;
-    std::string(failure.what()).copy(message, length - 1);
+    const Geometry geometry = Geometry::of(numbers, size);
+    try {
+      return static_cast<int64_t>(Plan(geometry).room());
+    } catch (const Failure& failure) {
+      if (failure.status == kUnimplemented) return -1;
+      text = explain(failure.what(), geometry);
+    }
   } catch (const std::exception& error) {
-    std::string(error.what()).copy(message, length - 1);
+    text = std::string("oneDNN: ") + error.what();
   }
+  message[text.copy(message, length - 1)] = 0;
   return -2;
 }

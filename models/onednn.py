@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +45,7 @@ _TARGET = "gan_onednn_convolution"
 _PASSES = ("convolve", "input_gradient", "kernel_gradient")
 _OFF = ("0", "off", "false", "no")
 _COMPILERS = ("c++", "g++", "clang++")
+_loading = threading.Lock()
 
 
 class _UnusableError(Exception):
@@ -73,9 +75,14 @@ def describe(num_devices: int) -> str:
     return f"onednn {library.version} on {library.threads} threads"
 
 
-@functools.cache
 def load() -> Library | None:
     """Returns oneDNN; None where it is not installed, or turned off, or cannot be used, which is said once."""
+    with _loading:  # XLA takes one library for a target, and several threads may ask first
+        return _load_once()
+
+
+@functools.cache
+def _load_once() -> Library | None:
     if os.environ.get("GAN_ONEDNN", "").lower() in _OFF or jax.default_backend() != "cpu":
         return None  # that JAX's devices are started by now is needed: types must be there before targets
     try:
@@ -83,7 +90,9 @@ def load() -> Library | None:
     except importlib.metadata.PackageNotFoundError:
         return None
     try:
-        (found,) = (file for file in files if file.name == "libdnnl.so.3")
+        found = next((file for file in files if file.name == "libdnnl.so.3"), None)
+        if found is None:
+            raise _UnusableError(f"{PACKAGE} lacks libdnnl.so.3")
         if sys.platform != "linux" or platform.machine() != "x86_64":
             raise _UnusableError("it is for Linux on x86-64 alone")
         return _load(pathlib.Path(str(found.locate())).resolve())
@@ -182,8 +191,14 @@ def applies(which: Pass, geometry: Geometry, a: jax.Array, b: jax.Array) -> bool
         return False
     if a.dtype == jnp.bfloat16 and not _has_bfloat16():
         return False
+    if any(mesh.manual_axes or mesh.explicit_axes for mesh in map(_mesh, (a, b))):
+        return False  # such axes are part of the result's type
     numbers = _numbers(which, geometry, a, b)
     return min(numbers[2:13]) > 0 and min(numbers[13:]) >= 0 and _room(numbers) is not None
+
+
+def _mesh(x: jax.Array) -> Any:
+    return jax.typeof(x).sharding.mesh
 
 
 def convolution(

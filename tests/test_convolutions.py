@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from gan.models import convolutions
+from gan.models import convolutions, cpu_convolutions
 from gan.models.convolutions import convolve
 from gan.models.geometry import Geometry
 
@@ -33,7 +33,7 @@ def native(geometry, x, w):
 @settings(deadline=None, max_examples=12)
 @given(
     image=sizes, kernel=small, stride=strides, padding=pads, groups=st.integers(1, 3),
-    channels=st.sampled_from([2, convolutions._MIN_PHASE_CHANNELS]), seed=st.integers(0, 99),
+    channels=st.sampled_from([2, cpu_convolutions._MIN_PHASE_CHANNELS]), seed=st.integers(0, 99),
 )  # fmt: skip
 @example(
     image=(5, 4), kernel=(1, 1), stride=(1, 1), padding=((0, 0), (0, 0)), groups=1, channels=2,
@@ -77,20 +77,23 @@ def test_convolve_is_laxs_with_its_first_and_second_derivatives(
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("stride", [1, 2, 3])
-def test_the_forms_for_cpus_are_the_native_ones(stride, groups):
+@pytest.mark.parametrize("least", [0, 10**9], ids=["eigen", "ynnpack"])
+def test_the_forms_for_cpus_are_the_native_ones(stride, groups, least, monkeypatch):
+    monkeypatch.setattr(cpu_convolutions, "_min_eigen_products", lambda: least)
+    at_once = partial(cpu_convolutions.input_gradient_at_once, convolve=cpu_convolutions.convolve)
     geometry = Geometry((9, 8), (4, 3), (stride, stride), ((1, 1), (2, 0)), groups)
     rng = np.random.default_rng(0)
     x = rng.standard_normal([2, 9, 8, 3 * groups], np.float32)
     w = rng.standard_normal([4, 3, 3, 5 * groups], np.float32)
     y = rng.standard_normal([2, *geometry.output, 5 * groups], np.float32)
     for ours, theirs, arrays in (
-        (convolutions._convolve_on_cpu, convolutions._native_convolve, (x, w)),
-        (convolutions._input_gradient_at_once, convolutions._native_input_gradient, (y, w)),
-        (convolutions._input_gradient_by_phases, convolutions._native_input_gradient, (y, w)),
-        (convolutions._kernel_gradient_on_cpu, convolutions._native_kernel_gradient, (x, y)),
+        (cpu_convolutions._convolve, convolutions._native_convolve, (x, w)),
+        (at_once, convolutions._native_input_gradient, (y, w)),
+        (cpu_convolutions._input_gradient_by_phases, convolutions._native_input_gradient, (y, w)),
+        (cpu_convolutions._kernel_gradient, convolutions._native_kernel_gradient, (x, y)),
     ):
         np.testing.assert_allclose(
-            convolutions._by_group(ours, geometry, *arrays),
+            cpu_convolutions._by_group(ours, geometry, *arrays),
             theirs(geometry, *arrays),
             rtol=1e-4,
             atol=1e-4,
@@ -108,11 +111,11 @@ def test_the_forms_for_cpus_sum_bfloat16_in_float32(groups, kernel):
     w = jnp.asarray(rng.uniform(size=[*kernel, 256, 8 * groups]), jnp.bfloat16)
     y = jnp.asarray(rng.uniform(size=[4, 8, 8, 8 * groups]), jnp.bfloat16)
     for form, arrays in (
-        (convolutions._convolve_on_cpu, (x, w)),
-        (convolutions._input_gradient_on_cpu, (y, w)),
-        (convolutions._kernel_gradient_on_cpu, (x, y)),
+        (cpu_convolutions._convolve, (x, w)),
+        (cpu_convolutions._input_gradient, (y, w)),
+        (cpu_convolutions._kernel_gradient, (x, y)),
     ):
-        form = jax.jit(partial(convolutions._by_group, form, geometry))
+        form = jax.jit(partial(cpu_convolutions._by_group, form, geometry))
         result = form(*arrays)
         assert result.dtype == jnp.bfloat16
         exact = form(*(array.astype(jnp.float32) for array in arrays))

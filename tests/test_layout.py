@@ -91,6 +91,7 @@ ELSEWHERE = {  # tested by a file with a more telling name
     "r3gan": "networks", "classifier": "features", "inception_weights": "inception",
     "train": "train_script", "compare": "compare_script",
     "evaluate": "evaluate_script", "results": "evaluate_script", "table": "evaluate_script",
+    "cpu_convolutions": "convolutions", "geometry": "convolutions",
     "classifier_training": "features", "trained_classifier": "features",
 }  # fmt: skip
 

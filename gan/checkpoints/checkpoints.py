@@ -214,17 +214,8 @@ class Checkpoints:
         copy = jax.tree.map(lambda leaf: np.array(leaf), unwrap_keys(state))
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         manifest = Manifest(
-            step,
-            dict(config),
-            finite,
-            periodic,
-            "",
-            {},
-            dict(parts),
-            protocol,
-            dict(data),
-            convolutions,
-        )
+            step, dict(config), finite, periodic, "", {}, dict(parts), protocol, dict(data), convolutions
+        )  # fmt: skip
         self._pending = self._thread.submit(self._write, copy, manifest)
 
     def wait(self) -> None:
