@@ -293,8 +293,11 @@ def start(code, **environment):
 
 
 def run(code, **environment):
-    process = start(code, **environment)
-    output, errors = process.communicate(timeout=300)
+    with start(code, **environment) as process:
+        try:
+            output, errors = process.communicate(timeout=300)
+        finally:
+            process.kill()
     assert process.returncode == 0, errors
     return output, errors
 
@@ -568,6 +571,8 @@ def test_a_process_ends_as_any_other():
     finally:
         for process in processes.values():
             process.kill()
+            with process:  # closes its pipes
+                pass
 
 
 @dataclasses.dataclass
