@@ -194,7 +194,8 @@ def applies(which: Pass, geometry: Geometry, a: jax.Array, b: jax.Array) -> bool
     if any(mesh.manual_axes or mesh.explicit_axes for mesh in map(_mesh, (a, b))):
         return False  # such axes are part of the result's type
     numbers = _numbers(which, geometry, a, b)
-    return min(numbers[2:13]) > 0 and min(numbers[13:]) >= 0 and _room(numbers) is not None
+    possible = min(numbers[2:13]) > 0 and min(numbers[13:]) >= 0 and geometry.meets
+    return possible and _room(numbers) is not None
 
 
 def _mesh(x: jax.Array) -> Any:
@@ -267,7 +268,8 @@ def _abstract(a: Any, b: Any, *, which: Pass, otherwise: Form, geometry: Geometr
 def _lower(ctx: Any, a: Any, b: Any, *, which: Pass, otherwise: Form, geometry: Geometry) -> Any:
     module, room = ctx.module_context, None
     alone = getattr(module.axis_context, "num_devices", None) == 1
-    if alone and not module.lowering_parameters.for_export:
+    on_cpu = tuple(module.platforms) == ("cpu",)  # in programs for several all branches are lowered
+    if on_cpu and alone and not module.lowering_parameters.for_export:
         numbers = _numbers(which, geometry, *ctx.avals_in)
         room = _room(numbers)
     if room is None:
@@ -294,5 +296,5 @@ _convolution_p.def_abstract_eval(_abstract)
 _convolution_p.def_impl(
     lambda a, b, **params: jax.jit(partial(_convolution_p.bind, **params))(a, b)
 )
-mlir.register_lowering(_convolution_p, _lower, platform="cpu")
+mlir.register_lowering(_convolution_p, _lower)
 batching.primitive_batchers[_convolution_p] = _batch
