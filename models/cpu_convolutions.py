@@ -84,8 +84,14 @@ def _plain_convolution(
     """Convolves with whichever library is faster.
 
     XLA gives YNNPACK every convolution that it supports, and it supports no dilated input. Dilating
-    the rows of image, kernel and stride alike selects Eigen; no zero is ever multiplied.
+    the rows of image, kernel and stride alike selects Eigen; no zero is ever multiplied. Negative padding
+    is cut off before: YNNPACK (jaxlib 0.10 to 0.12) reads past the image's end where it stands
+    before the image and zeros stand after it.
     """
+    (before, after), (left, right) = padding
+    x = x[:, max(-before, 0) : x.shape[1] - max(-after, 0)]
+    x = x[:, :, max(-left, 0) : x.shape[2] - max(-right, 0)]
+    padding = [(max(low, 0), max(high, 0)) for low, high in padding]
     row_dilation = 2 if math.prod(w.shape[:3]) >= _min_eigen_products() else 1
     (top, bottom), left_right = padding
     return lax.conv_general_dilated(

@@ -100,6 +100,28 @@ def test_the_forms_for_cpus_are_the_native_ones(stride, groups, least, monkeypat
         )
 
 
+@settings(deadline=None, max_examples=10)
+@given(image=sizes, kernel=small, stride=strides, padding=pads)
+@example(image=(5, 5), kernel=(2, 2), stride=(1, 1), padding=((2, 0), (2, 0)))
+def test_no_form_for_cpus_reads_past_an_image(image, kernel, stride, padding):
+    """XLA's library for float32 does where padding is negative before an image; that for float64 does not."""
+    geometry = Geometry(image, kernel, stride, padding)
+    if min(geometry.output) < 1:
+        return
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal([2, *image, 16]), rng.standard_normal([*kernel, 16, 16])
+    y = rng.standard_normal([2, *geometry.output, 16])
+    for form, arrays in (
+        (cpu_convolutions.convolve, (x, w)),
+        (cpu_convolutions.input_gradient, (y, w)),
+        (cpu_convolutions.kernel_gradient, (x, y)),
+    ):
+        with jax.enable_x64(True):
+            exact = form(geometry, *arrays)
+        ours = form(geometry, *map(np.float32, arrays))
+        np.testing.assert_allclose(ours, exact, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_the_forms_for_cpus_sum_bfloat16_in_float32(groups, kernel):

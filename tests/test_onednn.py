@@ -52,6 +52,13 @@ POINTWISE = {
     "features": 3, "times": 8,
 }  # fmt: skip
 STRIDED = POINTWISE | {"kernel": (4, 1), "stride": (2, 3), "padding": ((1, 2), (0, 1)), "groups": 2}
+IMAGE = POINTWISE | {
+    "image": (8, 8),
+    "kernel": (4, 4),
+    "stride": (2, 2),
+    "padding": ((1, 1), (1, 1)),
+    "times": 1,
+}
 LOST = STRIDED | {"image": (2, 2), "kernel": (1, 1), "stride": (1, 1), "padding": ((3, 3), (3, 0))}
 
 UNMET = POINTWISE | {
@@ -167,6 +174,7 @@ def geometry_of(image, kernel, stride, padding, groups):
 @example(
     **UNMET
 )  # some of the kernel meets padding alone: oneDNN leaves its gradient as memory was
+@example(**IMAGE)
 def test_each_pass_is_laxs(
     dtype, image, kernel, stride, padding, groups, channels, features, times
 ):
@@ -175,9 +183,11 @@ def test_each_pass_is_laxs(
     geometry = geometry_of(image, kernel, stride, padding, groups)
     given = [array.astype(dtype) for array in arrays(geometry, channels * times, features * times)]
     program = jax.jit(lambda *arrays: passes(geometry, *arrays)).lower(*given)
-    few = stride != (1, 1) and channels * times < 8  # XLA's is faster
-    expected = (2 if few else 3) if geometry.meets else 0
-    assert program.as_text().count(CALL) == expected
+    of_image = stride != (1, 1) and channels * times < 8 and groups == 1
+    if of_image:  # one plain convolution, whose own padding may be negative
+        assert program.as_text().count(CALL) >= (2 if geometry.meets else 0)
+    else:
+        assert program.as_text().count(CALL) == (3 if geometry.meets else 0)
     ours = program.compile()(*given)
     assert {array.dtype for array in ours} == {jnp.dtype(dtype)}
     theirs = in_float64(lambda *arrays: native_passes(geometry, *arrays), *given)
