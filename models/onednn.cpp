@@ -20,7 +20,6 @@ namespace ffi = xla::ffi;
 // What is used of oneDNN's C interface, version 3 (its package has no headers).
 extern "C" {
 typedef struct dnnl_object* dnnl_handle;
-typedef int64_t dnnl_dims[12];
 struct dnnl_argument {
   int kind;
   dnnl_handle memory;
