@@ -250,19 +250,15 @@ def _room(numbers: tuple[int, ...]) -> int | None:
     return None if size == -1 else size
 
 
-def _result(which: Pass, geometry: Geometry, a: Any, b: Any) -> jax.ShapeDtypeStruct:
+def _abstract(a: Any, b: Any, *, which: Pass, otherwise: Form, geometry: Geometry) -> Any:
+    """Returns the shape and type of a pass's result."""
     if which == "convolve":
         shape: Sequence[int] = (a.shape[0], *geometry.output, b.shape[3])
     elif which == "input_gradient":
         shape = (a.shape[0], *geometry.image, b.shape[2] * geometry.groups)
     else:
         shape = (*geometry.kernel, a.shape[3] // geometry.groups, b.shape[3])
-    return jax.ShapeDtypeStruct(shape, a.dtype)
-
-
-def _abstract(a: Any, b: Any, *, which: Pass, otherwise: Form, geometry: Geometry) -> Any:
-    result = _result(which, geometry, a, b)
-    return a.update(shape=result.shape, dtype=result.dtype)
+    return a.update(shape=tuple(shape))
 
 
 def _lower(ctx: Any, a: Any, b: Any, *, which: Pass, otherwise: Form, geometry: Geometry) -> Any:
