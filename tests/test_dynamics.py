@@ -97,15 +97,12 @@ BILINEAR = {  # s = eta sigma, then eta and sigma themselves
     ("simultaneous", "sgd"): lambda s, eta, sigma: np.sqrt(1 + s**2),
     ("alternating", "sgd"): lambda s, eta, sigma: alternating(s),
     ("extragradient", "sgd"): lambda s, eta, sigma: np.sqrt(1 - s**2 + s**4),
-    ("extragradient(same_batch=True)", "sgd"): lambda s, eta, sigma: np.sqrt(1 - s**2 + s**4),
     ("extragradient(step_ratio=2.5)", "sgd"): lambda s, eta, sigma: np.hypot(1 - 2.5 * s**2, s),
     ("past_extragradient", "sgd"): lambda s, eta, sigma: ogda(s),
     ("alex_gda(gamma=1.0, delta=1.7)", "sgd"): lambda s, eta, sigma: alex_gda(s, 1.0, 1.7),
-    ("alex_gda(gamma=1.4, delta=1.0)", "sgd"): lambda s, eta, sigma: alex_gda(s, 1.4, 1.0),
     ("alex_gda(gamma=1.5, delta=2.0)", "sgd"): lambda s, eta, sigma: alex_gda(s, 1.5, 2.0),
-    ("alex_gda(gamma=0.0, delta=1.0)", "sgd"): lambda s, eta, sigma: np.sqrt(1 + s**2),
-    ("anchored(strength=0.1, decay=0.0, refresh=6)", "sgd"): lambda s, eta, sigma: anchored(
-        s, 0.1, 6
+    ("anchored(strength=0.1, decay=0.0, refresh=3)", "sgd"): lambda s, eta, sigma: anchored(
+        s, 0.1, 3
     ),
     ("anchored(strength=0.5, refresh=2)", "sgd"): lambda s, eta, sigma: (
         abs((0.75 + 1j * s) * (1 + 1j * s) + 0.25) ** 0.5
