@@ -48,8 +48,9 @@ class Anchored(Dynamics):
     shrink with the learning rate. With a fixed anchor and decay 1 this is the paper's SimGD-A,
     strength = (1 - p) gamma, if the learning rate falls as (1 - p) / (k + 1)^p, p in (1/2, 1): with
     gamma of 2 or more, |F|^2 then falls as k^(2p - 2) in convex-concave games. With a constant learning
-    rate it does not converge in general: once b_k is small, what is left is `simultaneous`. An anchor
-    that is set anew, with decay 0, converges on the bilinear game also with a constant one.
+    rate it does not converge in general: once b_k is small, what is left is `simultaneous`. With an
+    anchor that is set anew it can: on the bilinear game with eta sigma = 0.1, strength 0.1, decay 0 and
+    refresh 10 do (0.995 a step), and refresh 3 is too soon (1.003).
 
     Attributes:
       strength: The pull at k = 0, as a part of the way to the anchor.
