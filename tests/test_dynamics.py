@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
@@ -59,6 +59,11 @@ def spectral_radius(dynamics, optimizer, game, num_steps=1):
     return np.abs(np.linalg.eigvals(np.asarray(matrix))).max() ** (1 / num_steps)
 
 
+def period(rule):
+    """Steps after which a dynamics does the same again."""
+    return getattr(rule, "steps", 0) or getattr(rule, "refresh", 0) or 1
+
+
 sigmas = st.floats(0.2, 2.0)
 rates = st.floats(0.02, 0.8)
 
@@ -75,11 +80,33 @@ def alternating(s):
     return 1.0 if s <= 2 else -trace / 2 + np.sqrt(trace**2 / 4 - 1)
 
 
+def anchored(s, pull, period):
+    """z -> mu z + pull a for z = x + i y and mu = 1 - pull + i s, `period` times from a on."""
+    mu = 1 - pull + 1j * s
+    return abs(mu**period + pull * (1 - mu**period) / (1 - mu)) ** (1 / period)
+
+
+def alex_gda(s, gamma, delta):
+    """The characteristic polynomial of (x, x~, y), with the extrapolation of y eliminated."""
+    extra = np.poly1d([1, gamma * delta * s**2])
+    lag = np.poly1d([1, -1])
+    return np.abs((lag * lag * extra + s**2 * ((gamma + delta) * lag + 1)).roots).max()
+
+
 BILINEAR = {  # s = eta sigma, then eta and sigma themselves
     ("simultaneous", "sgd"): lambda s, eta, sigma: np.sqrt(1 + s**2),
     ("alternating", "sgd"): lambda s, eta, sigma: alternating(s),
     ("extragradient", "sgd"): lambda s, eta, sigma: np.sqrt(1 - s**2 + s**4),
+    ("extragradient(step_ratio=2.5)", "sgd"): lambda s, eta, sigma: np.hypot(1 - 2.5 * s**2, s),
     ("past_extragradient", "sgd"): lambda s, eta, sigma: ogda(s),
+    ("alex_gda(gamma=1.0, delta=1.7)", "sgd"): lambda s, eta, sigma: alex_gda(s, 1.0, 1.7),
+    ("alex_gda(gamma=1.5, delta=2.0)", "sgd"): lambda s, eta, sigma: alex_gda(s, 1.5, 2.0),
+    ("anchored(strength=0.1, decay=0.0, refresh=3)", "sgd"): lambda s, eta, sigma: anchored(
+        s, 0.1, 3
+    ),
+    ("anchored(strength=0.5, refresh=2)", "sgd"): lambda s, eta, sigma: (
+        abs((0.75 + 1j * s) * (1 + 1j * s) + 0.25) ** 0.5
+    ),
     ("simultaneous", "optimistic_sgd"): lambda s, eta, sigma: ogda(s),
     ("lookahead(steps=4, alpha=0.3)", "sgd"): lambda s, eta, sigma: (
         abs(0.7 + 0.3 * (1 + 1j * s) ** 4) ** 0.25
@@ -101,7 +128,7 @@ def test_bilinear_games_have_the_rates_of_the_closed_forms(dynamics, optimizer, 
         spec = f"{optimizer}({eta!r})"
         game = GAMES.build(f"bilinear(({sigma!r},))")
         expected = BILINEAR[dynamics, optimizer](eta * sigma, eta, sigma)
-        measured = spectral_radius(rule, OPTIMIZERS.build(spec), game, getattr(rule, "steps", 1))
+        measured = spectral_radius(rule, OPTIMIZERS.build(spec), game, period(rule))
         # A double root (s = 1/2 of OGDA, s = 2 of alternating) is only known to half the digits.
         tolerance = 1e-5 if min(abs(eta * sigma - 0.5), abs(eta * sigma - 2)) < 1e-3 else 1e-9
         np.testing.assert_allclose(measured, expected, rtol=tolerance)
@@ -127,7 +154,8 @@ def test_negative_momentum_converges_when_alternating(x64, s, expected):
         ("simultaneous", "sgd(0.3)"), ("extragradient", "sgd(0.3)"),
         ("past_extragradient", "sgd(0.3)"), ("simultaneous", "optimistic_sgd(0.2, 0.5)"),
         ("consensus(0.4)", "sgd(0.3)"), ("sga(0.4)", "sgd(0.3)"), ("sga(0.4, align=False)", "sgd(0.3)"),
-        ("lookahead(steps=3)", "sgd(0.3)"),
+        ("lookahead(steps=3)", "sgd(0.3)"), ("alex_gda(1.3, 1.6)", "sgd(0.3)"),
+        ("extragradient(1.5, same_batch=True)", "sgd(0.3)"), ("anchored(0.5, 0.3, 3)", "sgd(0.3)"),
     ],
 )  # fmt: skip
 @settings(deadline=None, max_examples=4)
@@ -136,8 +164,7 @@ def test_quadratic_games_have_their_eigenvalues_rates(dynamics, optimizer, mu, s
     with jax.enable_x64(True):
         rule = DYNAMICS.build(dynamics)
         game = GAMES.build(f"quadratic(({mu!r},), ({sigma!r},))")
-        steps = getattr(rule, "steps", 1)
-        measured = spectral_radius(rule, OPTIMIZERS.build(optimizer), game, steps)
+        measured = spectral_radius(rule, OPTIMIZERS.build(optimizer), game, period(rule))
         np.testing.assert_allclose(
             measured, predicted_contraction(rule, optimizer, jacobian(game)), rtol=1e-6
         )
@@ -149,6 +176,9 @@ def test_quadratic_games_have_their_eigenvalues_rates(dynamics, optimizer, mu, s
 QUADRATIC = {  # the multiplier of an eigenvector, for the eigenvalue mu + i sigma
     ("simultaneous", "sgd(0.3)"): lambda value: abs(1 - 0.3 * value),
     ("extragradient", "sgd(0.3)"): lambda value: abs(1 - 0.3 * value + 0.09 * value**2),
+    ("extragradient(1.5, same_batch=True)", "sgd(0.3)"): lambda value: abs(
+        1 - 0.3 * value + 0.135 * value**2
+    ),
     ("past_extragradient", "sgd(0.3)"): lambda value: np.abs(
         np.roots([1, 0.6 * value - 1, -0.3 * value])
     ).max(),
@@ -170,6 +200,8 @@ QUADRATIC = {  # the multiplier of an eigenvector, for the eigenvalue mu + i sig
         "alternating(2)",
         "alternating(3, reuse_fakes=True)",
         "extragradient",
+        "extragradient(step_ratio=3.0)",
+        "alex_gda(1.3, 1.6)",
     ],
 )
 @pytest.mark.parametrize("r1", [0.5, 2.0])
@@ -189,6 +221,11 @@ def test_theory_of_a_field_that_is_not_normal(x64, dynamics, r1):
         ("extragradient", "optimistic_sgd(0.1)"),
         ("lookahead(past_extragradient)", "sgd(0.1)"),
         ("lookahead(lookahead)", "sgd(0.1)"),
+        ("lookahead(alex_gda)", "sgd(0.1)"),
+        ("alex_gda", "sgd(0.1, momentum=0.5)"),
+        ("anchored", "sgd(0.1)"),
+        ("anchored(refresh=1000000000)", "sgd(0.1)"),
+        ("anchored(refresh=5)", "optimistic_sgd(0.1)"),
         ("simultaneous", "sgd(0.1, momentum=0.5)"),
         ("alternating", "optimistic_sgd(0.1)"),
         ("alternating", "sgd(0.1, 0.5, True)"),
@@ -274,6 +311,94 @@ def test_lookahead_goes_back_towards_the_weights_before_step_1(x64):
     np.testing.assert_allclose(path[3], start + 0.25 * (inner[3] - start))
     again = play(DYNAMICS.build("simultaneous"), optax.sgd(0.1), game, path[3, :1], path[3, 1:], 3)
     np.testing.assert_allclose(path[6], path[3] + 0.25 * (again[3] - path[3]))
+
+
+@settings(deadline=None, max_examples=40)
+@given(delta=st.floats(0.5, 4.0), s=st.floats(0.1, 2.5))
+def test_where_alex_gda_converges_on_a_bilinear_game(delta, s):
+    """For gamma = 1: the Schur-Cohn conditions of its polynomial, and the rate where s is small."""
+    assume(min(abs(delta - 1), abs((2 * delta - 1) * s**2 - 4)) > 1e-2)
+    theory = DYNAMICS.build(f"alex_gda(1.0, {delta!r})")
+    linear = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    within = predicted_contraction(theory, f"sgd({s!r})", linear) < 1
+    assert within == (delta > 1 and (2 * delta - 1) * s**2 < 4)
+    small = predicted_contraction(theory, "sgd(0.01)", linear)
+    np.testing.assert_allclose(1 - small, (delta - 1) * 1e-4 / 2, rtol=2e-2)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd(0.1, momentum=0.5)", "adam(0.01)"])
+def test_alex_gda_without_extrapolation_is_alternating(x64, optimizer):
+    game, optimizer = GAMES.build("dirac(r1=0.5)"), OPTIMIZERS.build(optimizer)
+    ours, plain = (
+        play(DYNAMICS.build(spec), optimizer, game, [1.0], [2.0], 20)
+        for spec in ("alex_gda(1.0, 1.0)", "alternating")
+    )
+    np.testing.assert_allclose(ours, plain, rtol=1e-12)
+
+
+def test_alex_gda_is_the_authors_recursion(x64):
+    """Each player against the other's extrapolation and with its own parameters as they are."""
+    rng, eta, gamma, delta = np.random.default_rng(3), 0.1, 1.4, 2.0
+    matrix, noise = Noisy.matrix, rng.standard_normal([6, 4])
+    g, d = rng.standard_normal([2, 2])
+    game, rule = Noisy(), DYNAMICS.build(f"alex_gda({gamma}, {delta})")
+    optimizers, players = setup(game, optax.sgd(eta), g, d)
+    memory, seen = rule.init(players), g
+    for batch in noise:
+        d_step = -eta * (matrix @ np.concatenate([seen, d]) + batch)[2:]
+        g_step = -eta * (matrix @ np.concatenate([g, d + gamma * d_step]) + batch)[:2]
+        seen, g, d = g + delta * g_step, g + g_step, d + d_step
+        moved = rule.step(
+            game, optimizers, players, memory, [jnp.asarray(batch)], jax.random.key(0)
+        )
+        players, memory = moved.players, moved.dynamics_state
+        np.testing.assert_allclose(players.generator.params, g, rtol=1e-10)
+        np.testing.assert_allclose(players.discriminator.params, d, rtol=1e-10)
+        np.testing.assert_allclose(memory.ahead, seen, rtol=1e-10)
+
+
+def test_anchored_descent_has_the_rate_and_the_constant_of_theory(x64):
+    """Ryu et al., Theorem 3: |F|^2 falls as k^(2p - 2); on x y, |F| k^(1 - p) goes to gamma |a|.
+
+    For there the iterate follows the point at which the pull and the gradient balance.
+    """
+    p, gamma, num_steps = 0.6, 2.5, 40_000
+    rate = lambda count: (1 - p) / (count + 1.0) ** p
+    rule = DYNAMICS.build(f"anchored(strength={(1 - p) * gamma})")
+    path = play(rule, optax.sgd(rate), GAMES.build("bilinear"), [1.0], [2.0], num_steps)
+    z = a = 1 + 2j
+    for k in range(50):  # z = x + i y
+        z = z + 1j * rate(k) * z + (1 - p) * gamma / (k + 1) * (a - z)
+        np.testing.assert_allclose(path[k + 1], [z.real, z.imag], rtol=1e-9)
+    scaled = np.linalg.norm(path[num_steps]) * num_steps ** (1 - p)
+    np.testing.assert_allclose(scaled, gamma * abs(a), rtol=0.02)
+
+
+def test_the_anchor_is_set_anew_and_the_pull_is_no_gradient(x64):
+    """With Adam: the moments are those of the field alone, whatever the pull."""
+    rule, optimizer = DYNAMICS.build("anchored(0.5, 1.0, refresh=3)"), optax.adam(0.1)
+    game = Noisy()
+    optimizers, players = setup(game, optimizer, [1.0, -1.0], [2.0, 0.5])
+    memory, anchor, state = rule.init(players), np.array([1.0, -1.0, 2.0, 0.5]), None
+    w = anchor
+    for k in range(8):
+        moved = rule.step(game, optimizers, players, memory, [jnp.zeros(4)], jax.random.key(0))
+        players, memory = moved.players, moved.dynamics_state
+        state = optimizer.init(w) if state is None else state
+        updates, state = optimizer.update(jnp.asarray(game.matrix @ w), state)
+        w = w + np.asarray(updates) + 0.5 / (k % 3 + 1) * (anchor - w)
+        anchor = w if k % 3 == 2 else anchor
+        ours = np.concatenate([players.generator.params, players.discriminator.params])
+        np.testing.assert_allclose(ours, w, rtol=1e-9)
+        assert int(memory.step) == (k + 1) % 3
+
+
+def test_the_look_ahead_alone_is_longer_by_the_ratio(x64):
+    game = GAMES.build("bilinear")
+    rule = DYNAMICS.build("extragradient(step_ratio=3.0)")
+    path = play(rule, optax.sgd(0.1), game, [1.0], [2.0], 1)
+    ahead_x, ahead_y = 1.0 - 0.3 * 2.0, 2.0 + 0.3 * 1.0
+    np.testing.assert_allclose(path[1], [1.0 - 0.1 * ahead_y, 2.0 + 0.1 * ahead_x])
 
 
 class Noisy(Game):
@@ -421,9 +546,24 @@ def test_the_half_steps_of_extragradient_see_fresh_batches_and_keys():
     assert calls[0][2] == calls[1][2] != calls[2][2] == calls[3][2]
 
 
+def test_both_half_steps_may_see_the_same_batch_and_key():
+    calls = record("lookahead(extragradient(same_batch=True))", [3])
+    assert [call[1:] for call in calls] == [(3, calls[0][2])] * 4
+
+
+def test_alex_gda_has_fresh_latents_for_each_player():
+    (first, *_, key_d), (second, *_, key_g) = record("alex_gda", [7])
+    assert (first, second) == ("discriminator", "generator")
+    assert key_d != key_g
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
+        ("extragradient(step_ratio=0.5)", "step_ratio must be at least 1, given 0.5"),
+        ("alex_gda(gamma=-1.0)", "gamma must be at least 0"),
+        ("anchored(strength=1.5)", r"strength must be in \[0, 1\], given 1.5"),
+        ("anchored(refresh=-1)", "refresh must be at least 0"),
         ("alternating(0)", r"discriminator_steps must be in \[1, 100\], given 0"),
         ("alternating(reuse_fakes=1)", "reuse_fakes must be bool, given 1"),
         ("lookahead(steps=0)", "steps must be at least 1, given 0"),

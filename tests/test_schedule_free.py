@@ -111,7 +111,7 @@ def is_refused(**changes):
     try:
         build(dataclasses.replace(CONFIG, **{"generator_optimizer": "sgd(0.1)"} | changes))
     except UsageError as error:
-        assert "accepted are alternating, consensus, sga, simultaneous" in str(error)
+        assert "accepted are alex_gda, alternating, consensus, sga, simultaneous" in str(error)
         return True
     return False
 
@@ -194,7 +194,7 @@ def test_play_returns_x_and_refuses_as_training_does():
         path = gan.play(game, spec, num_steps=4)
         # z_t = -t, and x_t is the mean of z_1 ... z_t
         np.testing.assert_allclose(path.generator[:, 0], [0, -1, -1.5, -2, -2.5], rtol=1e-5)
-    with pytest.raises(UsageError, match="accepted are alternating"):
+    with pytest.raises(UsageError, match="accepted are alex_gda, alternating"):
         gan.play(game, "schedule_free_sgd(1.0)", "extragradient", num_steps=4)
     with pytest.raises(UsageError, match="last link of a chain"):
         gan.play(game, "schedule_free_sgd(1.0) | scale(0.5)", num_steps=4)

@@ -158,6 +158,13 @@ def params_of(players: Pair[PlayerState]) -> Pair[Params]:
     return pairwise(lambda player: player.params, players)
 
 
+def extrapolate(start: Params, end: Params, factor: float) -> Params:
+    """Returns start + factor (end - start); for a factor of 1 that is `end`, bit by bit."""
+    if factor == 1:
+        return end
+    return jax.tree.map(lambda a, b: a + factor * (b - a), start, end)
+
+
 def metrics_of(field: Pair[Gradient]) -> dict[str, jax.Array]:
     """Returns both players' metrics in one mapping."""
     return field.generator.metrics | field.discriminator.metrics

@@ -82,7 +82,7 @@ def test_parts_of_ones_own_from_start_to_end(parts, tmp_path, monkeypatch):
     for name, file in (
         ("stripes", "dataset"),
         ("logistic_margin", "loss"),
-        ("anchored", "dynamics"),
+        ("tethered", "dynamics"),
     ):
         assert re.search(rf"^  {name}\(.*from {parts}/my_{file}\.py$", listed, re.MULTILINE)
 
