@@ -389,7 +389,7 @@ def pull_of(w):
 
 @pytest.mark.parametrize("penalty", [0.0, 0.2])
 @pytest.mark.parametrize("order", [2, 4])
-def test_runge_kutta_is_the_classical_step_and_then_algorithm_1s_penalty(x64, order, penalty):
+def test_runge_kutta_is_the_classical_step_and_then_the_penalty(x64, order, penalty):
     w = np.random.default_rng(order).uniform(-1, 1, 4)
     rule = DYNAMICS.build(f"rk({order}, penalty={penalty})")
     path = play(rule, optax.sgd(0.1), Cubic(), w[:2], w[2:], 1)
