@@ -1,6 +1,5 @@
 """Runge-Kutta: the flow of both players' gradients, followed more exactly than by one gradient."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -103,10 +102,10 @@ class RungeKutta(Dynamics):
         """Returns sum_k (-rate J)^k / k! up to the order, less the penalty's part, for plain SGD."""
         if not optimizer.is_plain:
             return None
-        powers = [
-            np.linalg.matrix_power(-optimizer.rate * jacobian, k) for k in range(self.order + 1)
-        ]
-        matrix = sum(power / math.factorial(k) for k, power in enumerate(powers))
+        matrix = term = np.eye(len(jacobian))
+        for k in range(1, self.order + 1):
+            term = -optimizer.rate / k * jacobian @ term
+            matrix = matrix + term
         size = len(jacobian) // 2
         generator = jacobian[:size]  # of its gradient
         pull = 2 * generator[:, size:].T @ generator
