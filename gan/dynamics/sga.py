@@ -84,6 +84,6 @@ def _certain_vdot(u: Pair[Params], v: Pair[Params]) -> jax.Array:
     |F|^4 in Algorithm 1: some way from the solution it is more than 0.1, with either sign.
     """
     product = optax.tree.vdot(u, v)
-    digits: Any = jnp.finfo(product.dtype)  # type: ignore[no-untyped-call]
-    doubt = jnp.sqrt(digits.eps) * optax.tree.norm(u) * optax.tree.norm(v)
+    finfo: Any = jnp.finfo  # has no types
+    doubt = jnp.sqrt(finfo(product.dtype).eps) * optax.tree.norm(u) * optax.tree.norm(v)
     return jnp.where(jnp.abs(product) > doubt, product, 0)
