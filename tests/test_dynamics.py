@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
+from scipy.integrate import solve_ivp
 
 from gan.analysis.linearization import jacobian, predicted_contraction
 from gan.dynamics import DYNAMICS
@@ -93,6 +94,12 @@ def alex_gda(s, gamma, delta):
     return np.abs((lag * lag * extra + s**2 * ((gamma + delta) * lag + 1)).roots).max()
 
 
+def runge_kutta(order, s, pull):
+    """The larger root of the step's matrix ((a, -b), (b, a - pull)), from the series of e^{i s}."""
+    a, b = (1 - s**2 / 2, s) if order == 2 else (1 - s**2 / 2 + s**4 / 24, s - s**3 / 6)
+    return np.abs(np.roots([1, pull - 2 * a, a * (a - pull) + b**2])).max()
+
+
 BILINEAR = {  # s = eta sigma, then eta and sigma themselves
     ("simultaneous", "sgd"): lambda s, eta, sigma: np.sqrt(1 + s**2),
     ("alternating", "sgd"): lambda s, eta, sigma: alternating(s),
@@ -116,6 +123,10 @@ BILINEAR = {  # s = eta sigma, then eta and sigma themselves
     ),
     ("consensus(gamma=0.7)", "sgd"): lambda s, eta, sigma: np.hypot(1 - eta * 0.7 * sigma**2, s),
     ("sga(weight=0.7)", "sgd"): lambda s, eta, sigma: np.hypot(1 - eta * 0.7 * sigma**2, s),
+    ("rk(2)", "sgd"): lambda s, eta, sigma: np.sqrt(1 + s**4 / 4),
+    ("rk(4)", "sgd"): lambda s, eta, sigma: np.sqrt(1 - s**6 / 72 + s**8 / 576),
+    ("rk(2, penalty=0.1)", "sgd"): lambda s, eta, sigma: runge_kutta(2, s, 0.2 * eta * sigma**2),
+    ("rk(4, penalty=0.1)", "sgd"): lambda s, eta, sigma: runge_kutta(4, s, 0.2 * eta * sigma**2),
 }
 
 
@@ -156,6 +167,7 @@ def test_negative_momentum_converges_when_alternating(x64, s, expected):
         ("consensus(0.4)", "sgd(0.3)"), ("sga(0.4)", "sgd(0.3)"), ("sga(0.4, align=False)", "sgd(0.3)"),
         ("lookahead(steps=3)", "sgd(0.3)"), ("alex_gda(1.3, 1.6)", "sgd(0.3)"),
         ("extragradient(1.5, same_batch=True)", "sgd(0.3)"), ("anchored(0.5, 0.3, 3)", "sgd(0.3)"),
+        ("lookahead(steps=3)", "sgd(0.3)"), ("rk(2)", "sgd(0.3)"), ("rk(4)", "sgd(0.3)"),
     ],
 )  # fmt: skip
 @settings(deadline=None, max_examples=4)
@@ -189,6 +201,10 @@ QUADRATIC = {  # the multiplier of an eigenvector, for the eigenvalue mu + i sig
     ("lookahead(steps=3)", "sgd(0.3)"): lambda value: (
         abs(0.5 + 0.5 * (1 - 0.3 * value) ** 3) ** (1 / 3)
     ),
+    ("rk(2)", "sgd(0.3)"): lambda value: abs(1 - 0.3 * value + 0.045 * value**2),
+    ("rk(4)", "sgd(0.3)"): lambda value: abs(
+        1 - 0.3 * value + 0.045 * value**2 - 0.0045 * value**3 + 0.0003375 * value**4
+    ),
 }
 
 
@@ -202,6 +218,8 @@ QUADRATIC = {  # the multiplier of an eigenvector, for the eigenvalue mu + i sig
         "extragradient",
         "extragradient(step_ratio=3.0)",
         "alex_gda(1.3, 1.6)",
+        "rk(2, penalty=0.3)",
+        "rk(4, penalty=0.3)",
     ],
 )
 @pytest.mark.parametrize("r1", [0.5, 2.0])
@@ -228,6 +246,8 @@ def test_theory_of_a_field_that_is_not_normal(x64, dynamics, r1):
         ("anchored(refresh=5)", "optimistic_sgd(0.1)"),
         ("simultaneous", "sgd(0.1, momentum=0.5)"),
         ("alternating", "optimistic_sgd(0.1)"),
+        ("rk", "sgd(0.1, momentum=0.5)"),
+        ("rk", "optimistic_sgd(0.1)"),
         ("alternating", "sgd(0.1, 0.5, True)"),
         ("simultaneous", "optimistic_sgd(0.1, first_step='plain')"),
         ("simultaneous", "sgd(constant_schedule(0.1))"),
@@ -469,6 +489,105 @@ class Cubic(Game):
             ]
         )
 
+    @classmethod
+    def flow(cls, w, time):
+        """The point to which dw/dt = -F(w) leads."""
+        return solve_ivp(
+            lambda _, w: -np.asarray(cls.field(w)), (0, time), w, rtol=1e-11, atol=1e-12
+        ).y[:, -1]
+
+
+def classical(order, field, w, h):
+    """Heun's step, or the classical one of four stages, as textbooks have them."""
+    k1 = field(w)
+    if order == 2:
+        return w - h / 2 * (k1 + field(w - h * k1))
+    k2 = field(w - h / 2 * k1)
+    k3 = field(w - h / 2 * k2)
+    return w - h / 6 * (k1 + 2 * k2 + 2 * k3 + field(w - h * k3))
+
+
+def pull_of(w):
+    """The gradient of |F of the generator|^2 in y, of the cubic game."""
+    (x0, x1), (y0, y1) = w[:2], w[2:]
+    return np.array([2 * (4 * x1**3 + 2 * y0) * 2, 2 * (4 * x0**3 + y1**2) * 2 * y1])
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.2])
+@pytest.mark.parametrize("order", [2, 4])
+def test_runge_kutta_is_the_classical_step_and_then_the_penalty(x64, order, penalty):
+    w = np.random.default_rng(order).uniform(-1, 1, 4)
+    rule = DYNAMICS.build(f"rk({order}, penalty={penalty})")
+    path = play(rule, optax.sgd(0.1), Cubic(), w[:2], w[2:], 1)
+    expected = classical(order, Cubic.field, w, 0.1)
+    expected -= 0.1 * penalty * np.concatenate([np.zeros(2), pull_of(w)])
+    np.testing.assert_allclose(path[1], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("order", "ratio"), [(2, 4), (4, 16)])
+def test_runge_kutta_follows_the_flow_to_its_order(x64, order, ratio):
+    w = np.array([0.4, -0.3, 0.2, 0.5])
+    rule, end = DYNAMICS.build(f"rk({order})"), Cubic.flow(w, 0.4)
+    errors = [
+        np.linalg.norm(play(rule, optax.sgd(0.4 / n), Cubic(), w[:2], w[2:], n)[-1] - end)
+        for n in (8, 16)
+    ]
+    assert ratio * 0.8 < errors[0] / errors[1] < ratio * 1.25
+
+
+def test_runge_kutta_with_two_rates_is_that_of_the_scaled_field(x64):
+    w, rates = np.array([0.4, -0.3, 0.2, 0.5]), np.array([0.05, 0.05, 0.2, 0.2])
+    optimizers = Pair(optax.sgd(0.05), optax.sgd(0.2))
+    players = pairwise(
+        lambda o, p: PlayerState(p, {}, o.init(p)),
+        optimizers,
+        Pair(jnp.asarray(w[:2]), jnp.asarray(w[2:])),
+    )
+    rule = DYNAMICS.build("rk")
+    moved = rule.step(Cubic(), optimizers, players, (), [None] * 4, jax.random.key(0)).players
+    ours = np.concatenate([moved.generator.params, moved.discriminator.params])
+    expected = classical(4, lambda w: rates * Cubic.field(w), w, 1.0)
+    np.testing.assert_allclose(ours, expected, rtol=1e-12)
+
+
+def test_runge_kuttas_stages_leave_adams_moments_to_the_step(x64):
+    """Adam's own formulas in NumPy: each look ahead from the last step's moments, one update a step."""
+    w, m, v, eta, eps = np.array([0.4, -0.3, 0.2, 0.5]), 0, 0, 0.02, 1e-8
+    path = play(DYNAMICS.build("rk(2)"), optax.adam(eta, eps=eps), Cubic(), w[:2], w[2:], 3)
+
+    def adam(g, count):
+        mean, square = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        root = np.sqrt(square / (1 - 0.999**count)) + eps
+        return -eta * mean / (1 - 0.9**count) / root, mean, square
+
+    for count in (1, 2, 3):
+        first = Cubic.field(w)
+        second = Cubic.field(w + adam(first, count)[0])
+        change, m, v = adam((first + second) / 2, count)
+        w = w + change
+        np.testing.assert_allclose(path[count], w, rtol=1e-10)
+
+
+class Counting(Cubic):
+    """Counts, in each player's variables, how often its gradient was taken."""
+
+    def loss(self, role, players, batch, key):
+        loss, _ = super().loss(role, players, batch, key)
+        return loss, (players.of(role).variables + 1, {})
+
+
+@pytest.mark.parametrize("spec", ["rk(2)", "rk(4, penalty=0.1)"])
+def test_the_variables_pass_through_all_stages_of_runge_kutta(spec):
+    optimizers, players = setup(Counting(), optax.sgd(0.1), [0.1, 0.2], [0.3, 0.4])
+    players = pairwise(lambda player: player.replace(variables=jnp.zeros([])), players)
+    rule = DYNAMICS.build(spec)
+    output = rule.step(Counting(), optimizers, players, (), [None] * rule.order, jax.random.key(0))
+    assert (
+        output.players.generator.variables == output.players.discriminator.variables == rule.order
+    )
+    start = Cubic().loss("generator", players, None, None)[0]
+    np.testing.assert_allclose(output.metrics["loss/generator"], start)  # where the step starts
+
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("name", ["consensus", "sga", "sga_plain"])
@@ -486,6 +605,38 @@ def test_consensus_and_sga_against_the_explicit_jacobian(x64, name, seed):
         direction = force + 0.3 * sign * rotation.T @ force
     path = play(DYNAMICS.build(spec), optax.sgd(0.1), Cubic(), w[:2], w[2:], 1)
     np.testing.assert_allclose(path[1], w - 0.1 * direction, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("weight", "eta", "sigma", "start"),
+    [(0.05, 0.3, 1.0, 1.0), (0.2, 0.5, 1.0, 1.0), (0.05, 0.3, 1.0, 1e12)],
+)
+def test_sga_leaves_a_bilinear_game_as_theory_says_also_in_float32(weight, eta, sigma, start):
+    """<F, J^T F> is 0, and lambda positive; what rounding makes of it once decided the sign."""
+    game, rule = GAMES.build(f"bilinear(({sigma},))"), DYNAMICS.build(f"sga({weight})")
+    path = play(rule, optax.sgd(eta), game, [0.3 * start], [0.7 * start], 500)
+    assert jnp.zeros([]).dtype == jnp.float32  # in which it was played
+    distances = np.linalg.norm(np.float64(path), axis=1)
+    expected = np.hypot(1 - eta * weight * sigma**2, eta * sigma)
+    np.testing.assert_allclose(distances[1:] / distances[:-1], expected, rtol=2e-6)
+    assert expected > 1
+    np.testing.assert_allclose(predicted_contraction(rule, f"sgd({eta})", jacobian(game)), expected)
+
+
+@pytest.mark.parametrize(("distance", "sign"), [(0.1, 1), (10.0, -1), (1e8, -1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sga_keeps_away_from_an_unstable_point_from_afar(x64, dtype, distance, sign):
+    """Algorithm 1's sign for mu < 0: |F|^4 mu sigma^2 / d + 0.1, up to a positive factor of |F|^4."""
+    mu, sigma = -0.3, 1.0
+    game = GAMES.build(f"quadratic(({mu},), ({sigma},))")
+    w = np.array([distance, 0.0], dtype)
+    path = play(DYNAMICS.build("sga(0.5)"), optax.sgd(0.1), game, w[:1], w[1:], 1)
+    matrix = np.array([[mu, sigma], [-sigma, mu]])
+    force, rotation = matrix @ w, (matrix - matrix.T) / 2
+    product = (force @ matrix.T @ force) * ((rotation.T @ force) @ (matrix.T @ force))
+    assert np.sign(product / 2 + 0.1) == sign
+    expected = w - 0.1 * (force + 0.5 * sign * rotation.T @ force)
+    np.testing.assert_allclose(path[1], expected, rtol=1e-5)
 
 
 class Recording(Game):
@@ -557,6 +708,13 @@ def test_alex_gda_has_fresh_latents_for_each_player():
     assert key_d != key_g
 
 
+def test_the_stages_of_runge_kutta_see_fresh_batches_and_keys():
+    calls = record("rk(4)", [3, 4, 5, 6])
+    assert [batch for _, batch, _ in calls] == [3, 3, 4, 4, 5, 5, 6, 6]
+    assert [key for _, _, key in calls[::2]] == [key for _, _, key in calls[1::2]]
+    assert len({key for _, _, key in calls}) == 4
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
@@ -571,6 +729,8 @@ def test_alex_gda_has_fresh_latents_for_each_player():
         ("lookahead(inner='extragradient')", "inner must be Dynamics, given 'extragradient'"),
         ("consensus(-1.0)", "gamma must be at least 0"),
         ("sga(-1.0)", "weight must be at least 0"),
+        ("rk(3)", "order must be 2 or 4, given 3"),
+        ("rk(penalty=-1.0)", "penalty must be at least 0"),
     ],
 )
 def test_misuse(spec, words):

@@ -206,7 +206,9 @@ def _backward(x, g):
 once_differentiable.defvjp(lambda x: (x.mean(), x), _backward)
 
 
-@pytest.mark.parametrize("dynamics", ["consensus", "sga", "lookahead(consensus)"])
+@pytest.mark.parametrize(
+    "dynamics", ["consensus", "sga", "lookahead(consensus)", "rk(2, penalty=0.1)"]
+)
 def test_a_dynamics_that_needs_a_derivative_that_is_not_there(monkeypatch, dynamics):
     loss = Loss(
         discriminator=lambda real, fake: once_differentiable(fake - real),

@@ -20,7 +20,7 @@ from gan.dynamics.dynamics import (
     step_along,
 )
 from gan.games.game import Game
-from gan.players import Pair, PlayerState
+from gan.players import Pair, Params, PlayerState
 
 
 @DYNAMICS.register("sga")
@@ -31,7 +31,8 @@ class SGA(Dynamics):
     Attributes:
       weight: |lambda|, 0 or more.
       align: Whether lambda takes the sign of <F, J^T F> <A^T F, J^T F> / d + 0.1, so that the
-        adjustment keeps away from unstable points; otherwise it is positive.
+        adjustment keeps away from unstable points; otherwise it is positive. An inner product that
+        rounding may have given its sign counts as 0.
 
     Balduzzi et al., "The Mechanics of n-Player Differentiable Games", ICML 2018, Algorithm 1.
     """
@@ -62,7 +63,7 @@ class SGA(Dynamics):
         weight: Any = self.weight
         if self.align:
             dimensions = sum(leaf.size for leaf in jax.tree.leaves(value))
-            product = optax.tree.vdot(value, transposed) * optax.tree.vdot(adjustment, transposed)
+            product = _certain_vdot(value, transposed) * _certain_vdot(adjustment, transposed)
             weight = weight * jnp.sign(product / dimensions + 0.1)
         direction = jax.tree.map(lambda f, a: f + weight * a, value, adjustment)
         return step_along(direction, field, optimizers, players, dynamics_state)
@@ -74,3 +75,15 @@ class SGA(Dynamics):
         antisymmetric = (jacobian - jacobian.T) / 2
         direction = jacobian + self.weight * antisymmetric.T @ jacobian
         return LinearMap(np.eye(len(jacobian)) - optimizer.rate * direction)
+
+
+def _certain_vdot(u: Pair[Params], v: Pair[Params]) -> jax.Array:
+    """Returns <u, v>, or 0 where the cosine of u and v is within half of the digits.
+
+    In a bilinear game F and J^T F are orthogonal, and what rounding leaves of their product grows with
+    |F|^4 in Algorithm 1: some way from the solution it is more than 0.1, with either sign.
+    """
+    product = optax.tree.vdot(u, v)
+    finfo: Any = jnp.finfo  # has no types
+    doubt = jnp.sqrt(finfo(product.dtype).eps) * optax.tree.norm(u) * optax.tree.norm(v)
+    return jnp.where(jnp.abs(product) > doubt, product, 0)
