@@ -111,7 +111,7 @@ def is_refused(**changes):
     try:
         build(dataclasses.replace(CONFIG, **{"generator_optimizer": "sgd(0.1)"} | changes))
     except UsageError as error:
-        assert "accepted are alternating, consensus, sga, simultaneous" in str(error)
+        assert "accepted are alternating, consensus, sga, simultaneous, tiada" in str(error)
         return True
     return False
 
