@@ -179,6 +179,40 @@ def optimistic_adam(
     )
 
 
+@OPTIMIZERS.register("optimistic_amsgrad")
+@functools.partial(takes_schedules, names=("b1", "b2"))
+def optimistic_amsgrad(
+    learning_rate: Rate,
+    strength: Strength | None = None,
+    *,
+    b1: Annotated[float, MOMENTUM] | Schedule = 0.9,
+    b2: Annotated[float, DECAY] | Schedule = 0.999,
+    eps: Annotated[float, AtLeast(0)] = 1e-8,
+    bias_correction: bool = True,
+    first_step: FirstStep = "optimistic",
+) -> optax.GradientTransformation:
+    """Builds Optimistic AMSGrad: optimism applied to AMSGrad's direction r_t.
+
+    theta_t = theta_{t-1} - (learning_rate + strength) r_t + strength r_{t-1},
+    r_t = m_hat_t / (sqrt(max(v_hat_1, ..., v_hat_t)) + eps).
+
+    `bias_correction` says whether m and v are corrected for their start, v before the maximum is taken;
+    the papers do not. The other arguments are those of `optimistic_adam`.
+
+    Without the correction it is Algorithm 2 of Wang et al. with the last gradient as the guess of the
+    next, but for v: theirs is of the errors of the guesses, (g_t - g_{t-1})^2, and here it is of g_t^2,
+    as in Optimistic Adam.
+
+    Reference: Wang et al., "An Optimistic Acceleration of AMSGrad for Nonconvex Optimization", ACML
+    2021, Algorithm 2.
+    """
+    corrected = {"bias_correction_mu": bias_correction, "bias_correction_nu": bias_correction}
+    return optax.chain(
+        optax.scale_by_amsgrad(b1=b1, b2=b2, eps=eps, **corrected),
+        _optimism(learning_rate, strength, first_step),
+    )
+
+
 @OPTIMIZERS.register("optimistic_sgd")
 def optimistic_sgd(
     learning_rate: Rate,

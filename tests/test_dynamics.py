@@ -10,8 +10,10 @@ from scipy.integrate import solve_ivp
 
 from gan.analysis.linearization import jacobian, predicted_contraction
 from gan.dynamics import DYNAMICS
+from gan.dynamics.dynamics import is_proportional
 from gan.errors import UsageError
 from gan.games import GAMES, Game
+from gan.games.custom import make_game
 from gan.optimizers import OPTIMIZERS
 from gan.players import Gradient, Pair, PlayerState, pairwise
 
@@ -731,6 +733,8 @@ def test_the_stages_of_runge_kutta_see_fresh_batches_and_keys():
         ("sga(-1.0)", "weight must be at least 0"),
         ("rk(3)", "order must be 2 or 4, given 3"),
         ("rk(penalty=-1.0)", "penalty must be at least 0"),
+        ("tiada(0.4, 0.6)", "alpha must be at least beta, .* given 0.4 and 0.6"),
+        ("tiada(b2=1.0)", r"b2 must be in \[0, 1\), given 1.0"),
     ],
 )
 def test_misuse(spec, words):
@@ -746,3 +750,82 @@ def test_past_extragradient_hands_on_the_past_loss(x64):
     moved = rule.step(game, optimizers, players, rule.init(players), [None], jax.random.key(0))
     _, loss = moved.dynamics_state.generator
     np.testing.assert_allclose(loss, 1.0 * 2.0)  # x y at the first look ahead, which stays put
+
+
+def tiada_by_hand(mu, sigma, x, y, rate, alpha, beta, b1, b2, num_steps):
+    """Li et al. 2023, Algorithm 1, of each coordinate, in NumPy; with b2, Adam's means in place of sums."""
+    start = np.zeros_like(x)
+    mx, my, vx, vy, path = start, start, start, start, [np.concatenate([x, y])]
+    for t in range(1, num_steps + 1):
+        gx, gy = mu * x + sigma * y, mu * y - sigma * x
+        mx, my = b1 * mx + (1 - b1) * gx, b1 * my + (1 - b1) * gy
+        if b2 is None:
+            vx, vy = vx + gx**2, vy + gy**2
+            sx, sy = vx, vy
+        else:
+            vx, vy = b2 * vx + (1 - b2) * gx**2, b2 * vy + (1 - b2) * gy**2
+            sx, sy = vx / (1 - b2**t), vy / (1 - b2**t)
+        ratio = sx.sum() ** alpha / max(sx.sum() ** alpha, sy.sum() ** alpha)
+        x = x - rate * ratio * mx / (1 - b1**t) / (sx**alpha + 1e-8)
+        y = y - rate * my / (1 - b1**t) / (sy**beta + 1e-8)
+        path.append(np.concatenate([x, y]))
+    return np.array(path)
+
+
+@pytest.mark.parametrize(("b1", "b2"), [(0.0, None), (0.5, 0.9)])
+@settings(deadline=None, max_examples=6)
+@given(
+    seed=st.integers(0, 999), rate=st.floats(0.01, 0.3), alpha=st.floats(0.5, 0.9), beta=st.floats(0.1, 0.5)
+)  # fmt: skip
+def test_tiada_is_its_papers_algorithm(b1, b2, seed, rate, alpha, beta):
+    with jax.enable_x64(True):
+        x, y = np.random.default_rng(seed).standard_normal([2, 2]) * [[0.3], [2.0]]
+        rule = DYNAMICS.build(f"tiada({alpha!r}, {beta!r}, b1={b1}, b2={b2})")
+        game = GAMES.build("quadratic((0.1, 0.3), (1.0, 0.5))")
+        path = play(rule, optax.sgd(rate), game, x, y, 12)
+        mu, sigma = np.array([0.1, 0.3]), np.array([1.0, 0.5])
+        expected = tiada_by_hand(mu, sigma, x, y, rate, alpha, beta, b1, b2, 12)
+        np.testing.assert_allclose(path, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_tiadas_generator_is_the_slower_player(x64):
+    """Algorithm 1 of one coordinate each: the larger v is the generator's denominator, by itself."""
+    game, (x, y) = GAMES.build("bilinear"), (3.0, 0.5)  # the gradients are y and -x
+    path = play(DYNAMICS.build("tiada(0.6, 0.4, eps=0.0)"), optax.sgd(0.1), game, [x], [y], 1)
+    np.testing.assert_allclose(path[1], [x - 0.1 * y / 9.0**0.6, y + 0.1 * x / 9.0**0.4])
+    path = play(DYNAMICS.build("tiada(0.6, 0.4, eps=0.0)"), optax.sgd(0.1), game, [y], [x], 1)
+    np.testing.assert_allclose(path[1], [y - 0.1 * x / 9.0**0.6, x + 0.1 * y / 0.25**0.4])
+
+
+def test_tiada_converges_where_descent_with_equal_rates_leaves(x64):
+    """The paper's quadratic, -y^2 / 2 + 2 x y - 2 x^2: max over y of it is 0, but y has to be faster."""
+    one = make_game(
+        lambda x, y, batch, key: jnp.sum(-(y**2) / 2 + 2 * x * y - 2 * x**2),
+        lambda x, y, batch, key: -jnp.sum(-(y**2) / 2 + 2 * x * y - 2 * x**2),
+        jnp.ones(1),
+        jnp.zeros(1),
+    )
+    adaptive = play(DYNAMICS.build("tiada"), optax.sgd(0.1), one, [1.0], [0.0], 3_000)
+    x, y = adaptive[-1]
+    assert abs(2 * y - 4 * x) < 1e-3
+    plain = play(DYNAMICS.build("simultaneous"), optax.sgd(0.1), one, [1.0], [0.0], 300)
+    assert not abs(2 * plain[-1, 1] - 4 * plain[-1, 0]) < 1
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "grows"),
+    [
+        ("sgd(0.1)", True),
+        ("optimistic_sgd(0.1)", True),
+        ("sgd(0.1, momentum=0.9)", True),
+        ("add_decayed_weights(0.1) | sgd(0.1)", True),
+        ("schedule_free_sgd(0.1)", True),
+        ("adam(0.1)", False),
+        ("optimistic_amsgrad(0.1)", False),
+        ("radam(0.1)", False),
+        ("by_path(sgd(0.1), ('bias', adam(0.1)))", False),
+    ],
+)
+def test_optimizers_that_undo_a_division_are_known(optimizer, grows):
+    params = {"kernel": jax.ShapeDtypeStruct((2, 3), jnp.float32), "bias": jnp.zeros(3)}
+    assert is_proportional(OPTIMIZERS.build(optimizer), params) == grows

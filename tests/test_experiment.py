@@ -167,6 +167,10 @@ def test_misuse_names_the_key(changes, words):
             {"microbatches": 2, "discriminator": "stylegan2(64, 8)"},
             ["is not the same", "discriminator = 'stylegan2(64, 8)'"],
         ),
+        (
+            {"dynamics": "lookahead(tiada)", "discriminator_optimizer": "sgd(0.1)"},
+            ["generator_optimizer = 'optimistic_adam(2e-4, b1=0.5)' does so again"],
+        ),
         ({"microbatches": 2, "loss": "top_k"}, ["is not the same", "loss = 'top_k'"]),
         ({"microbatches": 2, "regularizers": ("lecam", "r1")}, ["for lecam: each part"]),
     ],

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from gan.dynamics.simultaneous import Simultaneous
 from gan.errors import UsageError
 from gan.games import GAMES
-from gan.optimizers import OPTIMIZERS, optimistic_adam, optimistic_sgd, scale_by_optimistic_gradient
+from gan.optimizers import (
+    OPTIMIZERS,
+    optimistic_adam,
+    optimistic_amsgrad,
+    optimistic_sgd,
+    scale_by_optimistic_gradient,
+)
 from gan.players import Pair, PlayerState, pairwise
 from tests.every import every_optimizer
 
@@ -67,6 +73,49 @@ def test_optimistic_adam_is_algorithm_1(seed, size, rate, strength, scheduled, b
         )
 
 
+def algorithm_2(gradients, rates, b1, b2):
+    """Wang et al. 2021, Algorithm 2, in NumPy, with m_{t+1} = g_t and v of g^2: w after each step.
+
+    There are two sequences: w~ goes by AMSGrad, and w is w~ and one step more, along the guess h.
+    """
+    aux = theta = v = top = np.zeros_like(gradients[0])
+    path = []
+    for g, eta in zip(gradients, rates, strict=True):
+        guess = b1 * theta + (1 - b1) * g
+        theta = b1 * theta + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        top = np.maximum(top, v)
+        aux = aux - eta * theta / np.sqrt(top)
+        path.append(aux - eta * guess / np.sqrt(top))
+    return np.array(path)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    seed=st.integers(0, 2**16), rate=st.floats(1e-4, 0.1), b1=st.floats(0, 0.95), b2=st.floats(0.5, 0.999)
+)  # fmt: skip
+def test_optimistic_amsgrad_is_algorithm_2(seed, rate, b1, b2):
+    with jax.enable_x64(True):
+        sizes = np.random.default_rng(seed).choice([0.1, 1.0, 10.0], [12, 1])  # so that maxima last
+        gradients = sizes * np.random.default_rng(seed).standard_normal([12, 3])
+        optimizer = optimistic_amsgrad(rate, b1=b1, b2=b2, eps=0.0, bias_correction=False)
+        np.testing.assert_allclose(
+            play(optimizer, jnp.asarray(gradients)),
+            algorithm_2(gradients, [rate] * 12, b1, b2),
+            rtol=1e-8,
+            atol=1e-10,
+        )
+
+
+def test_optimistic_amsgrad_without_strength_is_amsgrad(x64):
+    gradients = jnp.asarray(np.random.default_rng(0).standard_normal([6, 3])) * 10.0 ** -jnp.arange(
+        6
+    ).reshape(6, 1)
+    ours = play(optimistic_amsgrad(0.1, 0.0), gradients)
+    np.testing.assert_allclose(ours, play(optax.amsgrad(0.1), gradients), rtol=1e-9)
+    assert not np.allclose(ours, play(optax.adam(0.1), gradients), rtol=1e-2)
+
+
 def test_the_papers_form_is_the_default(x64):
     """theta_t = theta_{t-1} - 2 eta r_t + eta r_{t-1}, r_0 = 0, with Adam's own direction r."""
     gradients = jnp.asarray(np.random.default_rng(0).standard_normal([6, 3]))
@@ -95,6 +144,8 @@ def test_optimism_turns_the_circle_into_a_spiral(x64):
     assert distances("sgd(0.1)", 200)[-1] > 2 * distances("sgd(0.1)", 0)[-1]
     assert distances("optimistic_sgd(0.3)", 200)[-1] < 1e-3
     assert distances("optimistic_adam(0.01, 0.3)", 2_000)[-1] < 0.1
+    assert distances("optimistic_amsgrad(0.1, b1=0.0)", 2_000)[-1] < 1e-3
+    assert distances("amsgrad(0.1, b1=0.0)", 2_000)[-1] > 1
 
 
 def distances(spec, num_steps):

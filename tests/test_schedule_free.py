@@ -120,7 +120,9 @@ def is_refused(**changes):
     try:
         build(dataclasses.replace(CONFIG, **{"generator_optimizer": "sgd(0.1)"} | changes))
     except UsageError as error:
-        assert "accepted are alex_gda, alternating, consensus, rk, sga, simultaneous" in str(error)
+        assert "accepted are alex_gda, alternating, consensus, rk, sga, simultaneous, tiada" in str(
+            error
+        )
         return True
     return False
 

@@ -89,6 +89,10 @@ def test_reset_starts_one_players_optimizer_anew_and_leaves_the_rest(trained):
             "keeps count, mu, nu; starts anew with count",
         ),
         ("optimistic_adam(1e-3)", "keeps count, mu, nu; starts anew with step, previous"),
+        (
+            "optimistic_amsgrad(1e-3)",
+            "keeps count, mu, nu; starts anew with nu_max, step, previous",
+        ),
         ("amsgrad(1e-3)", "keeps count, mu, nu; starts anew with nu_max"),
         ("sgd(1e-3)", "has nothing to keep"),
         ("sgd(1e-3, momentum=0.9)", "starts anew with trace"),

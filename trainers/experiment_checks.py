@@ -12,7 +12,7 @@ from gan import parts
 from gan.argument_bounds import NUMBERS_END
 from gan.config import SETTINGS, TrainConfig
 from gan.data import Batch, Dataset
-from gan.dynamics.dynamics import Dynamics, check_optimizer
+from gan.dynamics.dynamics import Dynamics, check_optimizer, is_proportional
 from gan.errors import UsageError, brief, describe, nearest
 from gan.games import AdversarialGame
 from gan.games.adversarial import AUGMENTATION
@@ -123,6 +123,7 @@ def find_warnings(experiment: Experiment) -> list[str]:
     for name, own in game.regularizers.items():
         if caution := own.caution(config.precision):
             lines.append(f"{name}: {caution}")
+    lines += _scale_warnings(experiment)
     if config.microbatches > 1:
         networks = trace_networks(experiment)
         over_batch = [
@@ -139,6 +140,20 @@ def find_warnings(experiment: Experiment) -> list[str]:
                 f"{', '.join(over_batch)}: each part is taken by itself there"
             )
     return lines
+
+
+def _scale_warnings(experiment: Experiment) -> list[str]:
+    """Returns a line for each optimizer that undoes what the dynamics does to the size of gradients."""
+    if not experiment.dynamics.scales_gradients:
+        return []
+    networks, config = trace_networks(experiment), experiment.config
+    return [
+        f"dynamics = {config.dynamics!r} divides gradients by their size, and {role}_optimizer = "
+        f"{getattr(config, f'{role}_optimizer')!r} does so again, which undoes it: sgd and "
+        f"optimistic_sgd do not"
+        for role in ROLES
+        if not is_proportional(experiment.optimizers.of(role), networks.of(role)[0])
+    ]
 
 
 def check_retention(experiment: Experiment) -> None:

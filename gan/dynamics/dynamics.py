@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -92,6 +93,11 @@ class Dynamics(BoundedFields, abc.ABC):
         """True if both players' gradients in a step may be of the same fake examples, made once."""
         return False
 
+    @property
+    def scales_gradients(self) -> bool:
+        """True if a step divides gradients by their size: an optimizer that does so again undoes it."""
+        return False
+
     def init(self, players: Pair[PlayerState]) -> Any:
         """Returns the first `dynamics_state`, a pytree; its leaves must not be those of `players`."""
         return ()
@@ -133,6 +139,7 @@ class Dynamics(BoundedFields, abc.ABC):
         return None
 
 
+_WARM_UP = 8  # RAdam and ADOPT are SGD in their first steps
 DYNAMICS: Registry[Dynamics] = Registry("dynamics", Dynamics)
 
 
@@ -151,6 +158,29 @@ def check_optimizer(dynamics: Dynamics, opt_state: optax.OptState) -> None:
         f"a schedule-free optimizer loses its weights where parameters move otherwise than by its own "
         f"updates, and dynamics is {type(dynamics).__name__}; accepted are {', '.join(accepted)}"
     )
+
+
+def is_proportional(optimizer: optax.GradientTransformation, params: Params) -> bool:
+    """Returns whether an optimizer's steps grow with its gradients: SGD's do, and Adam's do not.
+
+    Args:
+      optimizer: The optimizer.
+      params: Parameters with the names and ranks of those that it moves; their sizes do not matter.
+    """
+    ones = jax.tree.map(lambda leaf: jnp.ones([1] * leaf.ndim, leaf.dtype), params)
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def last_step(size: float) -> Params:
+        gradient, state = optax.tree.scale(size, ones), optimizer.init(ones)
+        for _ in range(_WARM_UP):
+            updates, state = optimizer.update(gradient, state, ones, value=jnp.ones([]))
+        return updates
+
+    def grows(still: jax.Array, one: jax.Array, two: jax.Array) -> bool:
+        return bool(jnp.sum(jnp.abs(two - one)) >= 0.75 * jnp.sum(jnp.abs(one - still)))
+
+    # What does not depend on the gradient, such as weight decay, cancels.
+    return all(jax.tree.leaves(jax.tree.map(grows, *map(last_step, (0.0, 1.0, 2.0)))))
 
 
 def params_of(players: Pair[PlayerState]) -> Pair[Params]:

@@ -73,6 +73,10 @@ class Lookahead(Dynamics):
     def reuses_fakes(self) -> bool:  # noqa: D102
         return self.inner.reuses_fakes
 
+    @property
+    def scales_gradients(self) -> bool:  # noqa: D102
+        return self.inner.scales_gradients
+
     def init(self, players: Pair[PlayerState]) -> LookaheadState:
         """Starts from a copy of the parameters as slow weights, since the state may be donated."""
         slow = pairwise(lambda player: jax.tree.map(jnp.copy, player.params), players)
