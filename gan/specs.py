@@ -121,6 +121,18 @@ def _value(node: ast.expr, text: str) -> Any:
         raise UsageError(f"{brief(text)}: {brief(part)} is not a literal or a spec") from error
 
 
+def split_list(text: str) -> list[str]:
+    """Splits text at its commas, but for those within parentheses: `fid,duality_gap(steps=9, ...)`."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
 def names_in(text: str) -> set[str]:
     """Returns every name in a spec, those of its arguments too."""
 
