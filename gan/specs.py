@@ -133,15 +133,20 @@ def split_list(text: str) -> list[str]:
     return parts
 
 
-def names_in(text: str) -> set[str]:
-    """Returns every name in a spec, those of its arguments too."""
+def specs_in(text: str) -> list[Spec]:
+    """Returns every `Spec` in a spec, those of its arguments too."""
 
-    def names(value: Any) -> Iterator[str]:
+    def specs(value: Any) -> Iterator[Spec]:
         if isinstance(value, tuple):
             for item in value:
-                yield from names(item)
+                yield from specs(item)
         elif isinstance(value, Spec):
-            yield value.name
-            yield from names((value.args, tuple(argument for _, argument in value.kwargs)))
+            yield value
+            yield from specs((value.args, tuple(argument for _, argument in value.kwargs)))
 
-    return set(names(parse(text)))
+    return list(specs(parse(text)))
+
+
+def names_in(text: str) -> set[str]:
+    """Returns every name in a spec, those of its arguments too."""
+    return {spec.name for spec in specs_in(text)}

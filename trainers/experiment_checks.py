@@ -26,6 +26,7 @@ from gan.precision import product_types
 from gan.recalibration import find_momenta
 from gan.registry import OURS, REGISTRIES
 from gan.regularizers import Regularizer
+from gan.second_moments import second_moment_of
 from gan.specs import names_in, parse
 from gan.state import GANState
 from gan.trainers.evaluation.features import inputs_of
@@ -155,7 +156,13 @@ def check_retention(experiment: Experiment) -> None:
     """Checks that the metrics by which checkpoints are kept will be there."""
     config, rules = experiment.config, experiment.retention
     known = {"diversity", "images_per_second", "logits/real", "logits/fake"}
-    known |= {f"{kind}/{role}" for kind in ("loss", "grad_norm", "update_norm") for role in ROLES}
+    kinds = ("loss", "grad_norm", "update_norm", "step_size")
+    known |= {f"{kind}/{role}" for kind in kinds for role in ROLES}
+    known |= {
+        f"preconditioned_rms/{role}"
+        for role in ROLES
+        if second_moment_of(getattr(config, f"{role}_optimizer")) is not None
+    }
     known |= {
         metric_name(name, role)
         for name, regularizer in experiment.game.regularizers.items()
