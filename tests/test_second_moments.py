@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,7 +93,7 @@ def test_of_every_optimizer_it_is_right_or_not_there():
         if (moment := second_moment_of(text)) is None:
             continue
         found, known = states(text, gradients), known + 1
-        rms = [moment.preconditioned_rms(*pair) for pair in zip(found, found[1:], strict=False)]
+        rms = [moment.preconditioned_rms(*pair) for pair in itertools.pairwise(found)]
         expect = [expected(gradients[:n], moment.b2, moment.eps) for n in (1, 2, 3)]
         np.testing.assert_allclose(rms, expect, rtol=3e-4, err_msg=text)
     assert known >= 8
