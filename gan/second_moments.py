@@ -16,7 +16,7 @@ _ADAM = {
     *("adam", "adamw", "lamb", "scale_by_adam", "optimistic_adam"),
     *("optimistic_adam_v2", "amsgrad", "scale_by_amsgrad"),
 }
-_STRIDE = 7  # along each tensor's last axis: it must not cost the step more than it tells
+_STRIDE = 13  # along each tensor's last axis: it must not cost the step more than it tells
 _STATES = (optax.ScaleByAdamState, optax.ScaleByAmsgradState)
 
 
@@ -34,7 +34,7 @@ class SecondMoment(NamedTuple):
         has come to v, v_new - b2 v_old over 1 - b2: the square of the gradient as the optimizer gets it,
         behind `clip_by_global_norm` and the like. Of a step with n updates, such as extragradient's, it is
         their mean with the weights that they have in v. Parameters without a second moment are not
-        counted, and of the others every seventh along the last axis is.
+        counted, and of the others every 13th along the last axis is.
 
         It is RMS_t of Wortsman et al., "Stable and low-precision training for large-scale
         vision-language models", NeurIPS 2023, section 3.4, over all tensors.
