@@ -1,17 +1,20 @@
 """The duality gap of a game: how much each player could gain, if the other one stood still."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from gan.argument_bounds import AtLeast, BoundedFields
 from gan.data.dataset import Batch, Examples, to_float
 from gan.errors import UsageError
+from gan.games import AdversarialGame, Game
 from gan.metrics.game_metric import GameMetric, GameSetting, Measure
 from gan.metrics.metric import METRICS, Score
 from gan.optimizers import OPTIMIZERS, constraints_of
@@ -39,6 +42,10 @@ class DualityGap(BoundedFields, GameMetric):
     have not seen. At an equilibrium the gap is 0; as an estimate it is negative where the updates find
     nothing better.
 
+    `discriminator_advantage` is M(theta, phi_w) - M*, where M* is the most that M can be for a generator
+    that draws the data themselves. The gap of networks that can do so is at least as large. An estimate far
+    below says that the generator's updates have failed, as where its gradient vanishes.
+
     Attributes:
       steps: Updates of each player.
       optimizer: Spec of the optimizer of both; what its schedules count are these updates. What keeps
@@ -57,6 +64,7 @@ class DualityGap(BoundedFields, GameMetric):
         Score("duality_gap", higher_is_better=False),
         Score("discriminator_gain", higher_is_better=False),
         Score("generator_gain", higher_is_better=False),
+        Score("discriminator_advantage", higher_is_better=False),
     )
     order = 200
 
@@ -75,6 +83,7 @@ class DualityGap(BoundedFields, GameMetric):
             setting.optimizers,
         )
         move, value = _compile(setting, optimizers, seed)
+        guessing = _value_of_guessing(setting.game)
 
         def play_alone(role: Role, players: Pair[PlayerState], step: int) -> Pair[PlayerState]:
             start = players.of(role)
@@ -99,9 +108,29 @@ class DualityGap(BoundedFields, GameMetric):
                 "duality_gap": highest - lowest,
                 "discriminator_gain": highest - now,
                 "generator_gain": now - lowest,
+                "discriminator_advantage": highest - guessing,
             }
 
         return measure
+
+    def warnings(self, scores: Mapping[str, float]) -> list[str]:  # noqa: D102
+        gap, advantage = scores["duality_gap"], scores["discriminator_advantage"]
+        if not gap < advantage / 2:
+            return []
+        line = (
+            f"the duality gap is estimated as {gap:.3g}, and is at least {advantage:.3g} if the generator "
+            f"can draw the data: its {self.steps} steps have found too little, as where its gradient vanishes"
+        )
+        return [line]
+
+
+def _value_of_guessing(game: Game) -> float:
+    """Returns M*: the value of the best constant logit, of losses that are convex in their logits."""
+    if not isinstance(game, AdversarialGame):
+        return math.nan
+    logits = jnp.linspace(-5, 5, 1_001)
+    losses = jax.vmap(lambda c: game.losses.discriminator(c[None], c[None]))(logits)
+    return -float(losses.min())
 
 
 def _compile(

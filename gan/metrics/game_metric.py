@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -51,6 +51,10 @@ class GameMetric(AnyMetric):
           examples: The real examples.
           seed: Seed of all that is random.
         """
+
+    def warnings(self, scores: Mapping[str, float]) -> list[str]:
+        """Returns reasons, each a line, not to rely on the scores."""
+        return []
 
 
 def describe(name: str, metric: GameMetric, setting: GameSetting | None) -> str:

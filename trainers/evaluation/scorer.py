@@ -132,7 +132,11 @@ class Scorer:
         for name, measure in self._measures.items():
             assert players is not None
             measured = partial(measure, players, subject["step"])
-            scores |= check_scores(name, self._of_game[name], measured)
+            found = check_scores(name, self._of_game[name], measured)
+            for warning in self._of_game[name].warnings(found):
+                logging.warning("step %d: %s", subject["step"], warning)
+                warnings.append(warning)
+            scores |= found
         return Result(subject, self.protocol, scores, warnings)
 
     def _checked(self, samples: np.ndarray) -> np.ndarray:
