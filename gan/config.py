@@ -94,6 +94,7 @@ class TrainConfig:
       eval_every_steps: Samples are scored every so many steps; 0 is never.
       eval_num_images: How many samples are drawn for a score.
       eval_features: Spec of the network in whose features images are compared.
+      eval_metrics: Specs of the scores' metrics; () is all that suit the data, but for `duality_gap`.
     """
 
     parts: Annotated[Specs, Setting(on_resume=OnResume.ALLOW)] = ()
@@ -131,6 +132,7 @@ class TrainConfig:
     eval_every_steps: Annotated[int, AtLeast(0), _FREE] = 0
     eval_num_images: Annotated[int, Within(20, NUMBERS_END, open_end=True), _FREE] = 2_500
     eval_features: Annotated[str, Setting("features", OnResume.ALLOW)] = "auto"
+    eval_metrics: Annotated[Specs, Setting("metric", OnResume.ALLOW)] = ()
 
     def __post_init__(self) -> None:
         for name, hint in _TYPES.items():

@@ -265,6 +265,23 @@ _NOT_SCHEDULE_FREE = {
 }
 
 
+_CONSTRAINTS = {"clip_weights", "keep_params_nonnegative"}
+
+
+def constraints_of(text: str) -> list[optax.GradientTransformation]:
+    """Builds those links of a spec alone that keep parameters in a set.
+
+    Raises:
+      UsageError: where one is within another optimizer.
+    """
+    links = [link for link in parse(text) if link.name in _CONSTRAINTS]
+    if inner := sorted(names_in(text) & _CONSTRAINTS - {link.name for link in links}):
+        raise UsageError(
+            f"{inner[0]} is within another optimizer in {text!r}, and not a link of it"
+        )
+    return [OPTIMIZERS.resolve(link) for link in links]
+
+
 def trace_update(optimizer: optax.GradientTransformation, params: optax.Params) -> optax.OptState:
     """Traces an optimizer's first update, with the parameters as gradient; returns its state's shapes.
 

@@ -121,15 +121,32 @@ def _value(node: ast.expr, text: str) -> Any:
         raise UsageError(f"{brief(text)}: {brief(part)} is not a literal or a spec") from error
 
 
-def names_in(text: str) -> set[str]:
-    """Returns every name in a spec, those of its arguments too."""
+def split_list(text: str) -> list[str]:
+    """Splits text at its commas, but for those within parentheses: `fid,duality_gap(steps=9, ...)`."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
-    def names(value: Any) -> Iterator[str]:
+
+def specs_in(text: str) -> list[Spec]:
+    """Returns every `Spec` in a spec, those of its arguments too."""
+
+    def specs(value: Any) -> Iterator[Spec]:
         if isinstance(value, tuple):
             for item in value:
-                yield from names(item)
+                yield from specs(item)
         elif isinstance(value, Spec):
-            yield value.name
-            yield from names((value.args, tuple(argument for _, argument in value.kwargs)))
+            yield value
+            yield from specs((value.args, tuple(argument for _, argument in value.kwargs)))
 
-    return set(names(parse(text)))
+    return list(specs(parse(text)))
+
+
+def names_in(text: str) -> set[str]:
+    """Returns every name in a spec, those of its arguments too."""
+    return {spec.name for spec in specs_in(text)}

@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--dataset", metavar="SPEC", help="the real images (the run's own)")
     parser.add_argument("--data_dir", metavar="DIR", help="folder of the TFDS datasets")
     parser.add_argument("--steps", default="latest", help="all, best, latest or a step (latest)")
-    parser.add_argument("--metrics", metavar="A,B,...", help="by name (all that suit the data)")
+    parser.add_argument("--metrics", metavar="A,B,...", help="specs (all that suit the data)")
     parser.add_argument("--num_images", type=int, default=50_000, help="samples a step (50,000)")
     parser.add_argument(
         "--features", default="auto", help="auto, inception, classifier or pixels (auto)"
@@ -51,13 +51,14 @@ def main(argv: Sequence[str]) -> None:
         if getattr(flags, name) != parser.get_default(name):
             parser.error(f"--{name} does not go with --images")
 
+    from gan.specs import split_list
     from gan.trainers.evaluation.evaluate import evaluate_images, evaluate_run
     from gan.trainers.evaluation.results import read_results
     from gan.trainers.evaluation.table import format_results
 
     cli.log_to_terminal()
     environment.check_devices()
-    metrics = None if flags.metrics is None else flags.metrics.split(",")
+    metrics = None if flags.metrics is None else split_list(flags.metrics)
     if flags.images:
         cli.load_parts(flags.parts)
         result = evaluate_images(

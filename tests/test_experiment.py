@@ -45,9 +45,25 @@ def test_rules_for_checkpoints_are_checked(rule, words):
         build(small(keep_checkpoints=(rule,), regularizers=("r1",)))
 
 
-@pytest.mark.parametrize("metric", ["loss/generator", "diversity", "penalty/r1"])
+@pytest.mark.parametrize(
+    "metric", ["loss/generator", "diversity", "penalty/r1", "preconditioned_rms/generator"]
+)
 def test_what_is_logged_can_keep_a_checkpoint(metric):
     build(small(keep_checkpoints=(f"best('{metric}')",), regularizers=("r1",)))
+
+
+def test_metrics_of_scores_are_checked_before_any_work():
+    with pytest.raises(UsageError, match=r"eval_metrics = .*duality_gap: steps must be at least 1"):
+        build(small(eval_metrics=("duality_gap(steps=0)",)))
+    with pytest.raises(
+        UsageError, match=r"eval_metrics = .*metric 'mode_coverage' needs points from"
+    ):
+        build(small(eval_metrics=("fid", "mode_coverage")))
+    scored = {"eval_every_steps": 10, "checkpoint_every_steps": 10}
+    best = ("best('eval/duality_gap')",)
+    build(small(eval_metrics=("duality_gap",), keep_checkpoints=best, **scored))
+    with pytest.raises(UsageError, match="no score 'eval/duality_gap' is measured"):
+        build(small(keep_checkpoints=best, **scored))
 
 
 def test_the_target_describes_the_state():

@@ -1,13 +1,21 @@
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gan.config import TrainConfig
 from gan.dynamics import DYNAMICS
 from gan.trainers.experiment import build
-from gan.trainers.train_step import _CALL_SECONDS, MAX_STEPS, Pace, make_train_step, scalars
+from gan.trainers.train_step import (
+    _CALL_SECONDS,
+    MAX_STEPS,
+    Pace,
+    make_train_step,
+    not_finite,
+    scalars,
+)
 
 pytestmark = pytest.mark.optimized  # bits of many steps a call
 
@@ -77,7 +85,7 @@ def test_metrics_are_averages_over_the_call():
         np.testing.assert_allclose(value, np.mean([one[name] for one in singles]), rtol=1e-5)
     assert set(together) == {
         f"{kind}/{role}"
-        for kind in ("loss", "grad_norm", "update_norm")
+        for kind in ("loss", "grad_norm", "update_norm", "step_size", "preconditioned_rms")
         for role in ("generator", "discriminator")
     } | {"logits/real", "logits/fake"}
 
@@ -89,6 +97,31 @@ def test_update_norm_is_how_far_a_player_moved():
         np.testing.assert_allclose(
             metrics[f"update_norm/{role}"], rate * metrics[f"grad_norm/{role}"], rtol=1e-3
         )
+        np.testing.assert_allclose(metrics[f"step_size/{role}"], rate, rtol=1e-3)
+        assert f"preconditioned_rms/{role}" not in metrics
+
+
+def test_a_first_gradient_is_as_large_as_its_second_moment_says():
+    _, metrics = run(1, generator_optimizer="adam(1e-3)", discriminator_optimizer="adam(1e-3)")
+    for role in ("generator", "discriminator"):
+        assert 0.5 < metrics[f"preconditioned_rms/{role}"] <= 1.001  # without those that have none
+
+
+def test_what_is_logged_of_the_moves_changes_no_bit(monkeypatch):
+    with_numbers, _ = run(5, mesh="data(1)")
+    monkeypatch.setattr("gan.trainers.train_step._moves", lambda *args: {})
+    without, _ = run(5, mesh="data(1)")
+    jax.tree.map(np.testing.assert_array_equal, with_numbers, without)
+
+
+def test_what_is_only_logged_decides_about_no_step():
+    """A gradient of 0 has no step size, and no overflow in it makes a step one that was not finite."""
+    state, metrics = run(2, generator_optimizer="sgd(0.0)")
+    assert metrics["step_size/generator"] == 0
+    found = not_finite(
+        state, {"step_size/generator": jnp.nan, "preconditioned_rms/generator": jnp.inf}
+    )
+    assert set(found) <= {"variables/generator", "variables/discriminator"}
 
 
 def test_one_compilation_and_no_hidden_transfer():

@@ -28,6 +28,7 @@ from gan.data.placement import Placement, make_loader
 from gan.dynamics import Dynamics
 from gan.errors import UsageError, brief
 from gan.games import AdversarialGame
+from gan.metrics.game_metric import GameSetting
 from gan.models import onednn
 from gan.models.network import Network
 from gan.nonfinite import OnNonfinite
@@ -43,6 +44,7 @@ from gan.trainers.experiment_checks import (
     check_batch_size,
     check_batches_fit,
     check_game,
+    check_metrics,
     check_num_steps,
     check_optimizers,
     check_recalibration,
@@ -88,6 +90,13 @@ class Experiment:
             generator=rates_of(self.config.generator_optimizer),
             discriminator=rates_of(self.config.discriminator_optimizer),
         )
+
+    @property
+    def game_setting(self) -> GameSetting:
+        """What metrics of the game need to know of the run."""
+        config = self.config
+        optimizers = Pair(config.generator_optimizer, config.discriminator_optimizer)
+        return GameSetting(self.game, config.loss, config.batch_size, self.mesh, optimizers)
 
     def init(self) -> GANState:
         """Returns the state before the first step, a pure function of the config."""
@@ -218,6 +227,7 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
     on_nonfinite, retention = part("on_nonfinite"), part("keep_checkpoints")
     penalties = name_penalties(config, regularizers)
     data_placement, features = part("data_placement"), part("eval_features")
+    part("eval_metrics")
     data_augmentation, callbacks = part("data_augmentation"), part("callbacks")
 
     def read_dataset() -> Dataset:
@@ -252,6 +262,8 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
         parts.digests_of(config.parts), data,
     )  # fmt: skip
     check_retention(experiment)
+    if config.eval_metrics:
+        check_metrics(experiment)
     networks = trace_networks(experiment)
     check_optimizers(experiment, networks)
     check_recalibration(experiment, networks)

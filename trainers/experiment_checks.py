@@ -18,7 +18,7 @@ from gan.games import AdversarialGame
 from gan.games.adversarial import AUGMENTATION
 from gan.games.penalties import metric_name
 from gan.memory import check_fits, device_memory, host_memory, tree_bytes
-from gan.metrics.metric import choose_metrics, score_names
+from gan.metrics.metric import AnyMetric, Need, choose_metrics, score_names
 from gan.models import onednn
 from gan.optimizers import check_links, trace_update
 from gan.players import ROLES, Pair, network_variables
@@ -26,6 +26,7 @@ from gan.precision import product_types
 from gan.recalibration import find_momenta
 from gan.registry import OURS, REGISTRIES
 from gan.regularizers import Regularizer
+from gan.second_moments import second_moment_of
 from gan.specs import names_in, parse
 from gan.state import GANState
 from gan.trainers.evaluation.features import inputs_of
@@ -156,11 +157,27 @@ def _scale_warnings(experiment: Experiment) -> list[str]:
     ]
 
 
+def check_metrics(experiment: Experiment) -> dict[str, AnyMetric]:
+    """Checks that the metrics of a run suit its data, and returns them by name."""
+    config, inputs = experiment.config, inputs_of(experiment.features, experiment.dataset)
+    source = f"{config.dataset} with eval_features = {config.eval_features!r}"
+    try:
+        return choose_metrics(config.eval_metrics or None, inputs | {Need.PLAYERS}, source)
+    except UsageError as error:
+        raise UsageError(f"eval_metrics = {config.eval_metrics}: {error}") from error
+
+
 def check_retention(experiment: Experiment) -> None:
     """Checks that the metrics by which checkpoints are kept will be there."""
     config, rules = experiment.config, experiment.retention
     known = {"diversity", "images_per_second", "logits/real", "logits/fake"}
-    known |= {f"{kind}/{role}" for kind in ("loss", "grad_norm", "update_norm") for role in ROLES}
+    kinds = ("loss", "grad_norm", "update_norm", "step_size")
+    known |= {f"{kind}/{role}" for kind in kinds for role in ROLES}
+    known |= {
+        f"preconditioned_rms/{role}"
+        for role in ROLES
+        if second_moment_of(getattr(config, f"{role}_optimizer")) is not None
+    }
     known |= {
         metric_name(name, role)
         for name, regularizer in experiment.game.regularizers.items()
@@ -172,8 +189,8 @@ def check_retention(experiment: Experiment) -> None:
     known |= set(experiment.game.augmentation.metrics(states))
     for metric in {metric for rule in rules for metric in rule.needed_metrics}:
         if metric.startswith("eval/"):
-            suitable = choose_metrics(None, inputs_of(experiment.features, experiment.dataset), "")
-            if metric not in (scores := {f"eval/{name}" for name in score_names(suitable)}):
+            measured = score_names(check_metrics(experiment))
+            if metric not in (scores := {f"eval/{name}" for name in measured}):
                 hint = nearest(metric, scores) or f"; known: {', '.join(sorted(scores))}"
                 raise UsageError(
                     f"keep_checkpoints = {config.keep_checkpoints}: no score {metric!r} is measured "

@@ -24,7 +24,10 @@ from gan.errors import UsageError
 from gan.files import replacing
 from gan.untrusted import parse_json, read_lines
 
-_NOT_SHOWN = ("grad_norm/", "update_norm/", "learning_rate/", "strength/")
+_NOT_SHOWN = (
+    *("grad_norm/", "update_norm/", "step_size/", "preconditioned_rms/"),
+    *("learning_rate/", "strength/"),
+)
 _VALUES = (int, float, type(None))  # in `metrics.jsonl`
 _PROGRESS_SECONDS = 15
 _PROFILE_STEPS = 5  # at least; CLU's default

@@ -13,9 +13,11 @@ from clu import metrics as clu_metrics
 from jax.sharding import Mesh
 
 from gan.data import Batch, Data, batch_at
+from gan.dynamics.dynamics import StepOutput
 from gan.memory import check_fits, device_memory
-from gan.players import ROLES, Pair, PlayerState
+from gan.players import ROLES, Pair, PlayerState, Role
 from gan.schedules import counted_from
+from gan.second_moments import SecondMoment, second_moment_of
 from gan.sharding import agree, replicated
 from gan.state import GANState, seed_after, stream_key
 from gan.trainers.experiment import Experiment
@@ -156,6 +158,7 @@ class MetricWindow:
 def make_train_step(experiment: Experiment) -> TrainStep:
     """Makes the train step of an experiment."""
     config, dynamics = experiment.config, experiment.dynamics
+    moments = {role: second_moment_of(getattr(config, f"{role}_optimizer")) for role in ROLES}
 
     def batch(data: Data, seed: jax.Array, index: jax.Array) -> Batch:
         update = index // dynamics.batches_per_update
@@ -179,12 +182,12 @@ def make_train_step(experiment: Experiment) -> TrainStep:
                 batches,
                 stream_key(seed, "step", state.step),
             )
+            metrics = output.metrics | _moves(state.players, output, moments)
         number = state.step + 1
         averages = {
             name: averaging.update(state.averages[name], output.players.generator, number)
             for name, averaging in experiment.averaging.items()
         }
-        metrics = output.metrics | _update_norms(state.players, output.players)
         new_state = GANState(
             number, output.players, output.dynamics_state, averages, state.rollbacks
         )
@@ -224,6 +227,8 @@ def make_train_step(experiment: Experiment) -> TrainStep:
 
 
 _AFTERWARDS = {f"update_norm/{role}" for role in ROLES}
+_NO_CAUSE = ("step_size/", "preconditioned_rms/")
+"""Metrics that are made of others: what is not finite shows in these."""
 
 
 def _any(flags: Iterable[jax.Array]) -> jax.Array:
@@ -236,7 +241,11 @@ def not_finite(state: GANState, metrics: dict[str, jax.Array]) -> dict[str, jax.
     The norms of gradients and updates are among the metrics, so that no parameter is left out. The
     states of optimizers and dynamics are not examined: they show in the next update.
     """
-    values = {name: jnp.isfinite(value) for name, value in metrics.items()}
+    values = {
+        name: jnp.isfinite(value)
+        for name, value in metrics.items()
+        if not name.startswith(_NO_CAUSE)
+    }
     for role in ROLES:
         for leaf in jax.tree.leaves(state.players.of(role).variables):
             name = f"variables/{role}"
@@ -260,11 +269,22 @@ def _collection(metrics: dict[str, jax.ShapeDtypeStruct]) -> type[clu_metrics.Co
     )
 
 
-def _update_norms(old: Pair[PlayerState], new: Pair[PlayerState]) -> dict[str, jax.Array]:
-    """Returns how far each player has moved."""
-    return {
-        f"update_norm/{role}": optax.global_norm(
-            jax.tree.map(lambda a, b: a - b, new.of(role).params, old.of(role).params)
-        )
-        for role in ROLES
-    }
+def _moves(
+    old: Pair[PlayerState], output: StepOutput, moments: dict[Role, SecondMoment | None]
+) -> dict[str, jax.Array]:
+    """Returns how far each player has moved, and what that says of its optimizer.
+
+    The effective step size is the length of the move over that of the gradient, the last one of a step
+    with several: the learning rate of a gradient descent that moves as far.
+    """
+    metrics = {}
+    for role in ROLES:
+        before, after = old.of(role), output.players.of(role)
+        moved = optax.global_norm(jax.tree.map(lambda a, b: a - b, after.params, before.params))
+        metrics[f"update_norm/{role}"] = moved
+        if (length := output.metrics.get(f"grad_norm/{role}")) is not None:
+            metrics[f"step_size/{role}"] = jnp.where(length > 0, moved / length, 0.0)
+        if (moment := moments[role]) is not None:
+            rms = moment.preconditioned_rms(before.opt_state, after.opt_state)
+            metrics[f"preconditioned_rms/{role}"] = rms
+    return metrics

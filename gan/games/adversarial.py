@@ -1,7 +1,7 @@
 """The adversarial game of a generator and a discriminator (Goodfellow et al., 2014)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -106,6 +106,12 @@ class AdversarialGame(Game):
         drawn = self._draw(role, batch, key)
         loss, (variables, metrics, means) = self._loss(role, players, drawn)
         return loss, (self._remember(role, players, variables, means, drawn), metrics)
+
+    def value(self, players: Pair[PlayerState], batch: Batch, key: jax.Array) -> jax.Array:
+        """Computes minus the discriminator's loss of real and fake, without penalties and classes."""
+        drawn, discriminator = self._draw("discriminator", batch, key), players.discriminator
+        logits, _ = self._judge(discriminator, drawn, self._generate(players.generator, drawn)[0])
+        return -loss_of_logits("discriminator", replace(self.losses, classes=None), logits, drawn)
 
     def gradient(
         self, role: Role, players: Pair[PlayerState], batch: Batch, key: jax.Array
@@ -236,8 +242,7 @@ class AdversarialGame(Game):
         """Computes one player's loss; its variables, metrics, and means for its training state."""
         fake, variables = self._generate(players.generator, drawn)
         loss, (after_judging, metrics, means) = self._loss_of_fake(role, players, fake, drawn)
-        variables = variables if role == "generator" else after_judging
-        return loss, (variables, metrics, means)
+        return loss, (variables if role == "generator" else after_judging, metrics, means)
 
     def _loss_of_fake(
         self, role: Role, players: Pair[PlayerState], fake: jax.Array, drawn: Draw
@@ -284,8 +289,7 @@ class AdversarialGame(Game):
         states = dict(training_state(players.of(role).variables))
         for name, state in states.items():
             if name == AUGMENTATION:
-                size = len(drawn.labels)
-                states[name] = self.augmentation.update(state, means[name], size)
+                states[name] = self.augmentation.update(state, means[name], len(drawn.labels))
                 continue
             regularizer = self.regularizers[name]
             due = regularizer.due(update_number(role, drawn))

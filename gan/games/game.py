@@ -38,6 +38,14 @@ class Game(abc.ABC):
           The scalar loss, the player's own variables after the evaluation, and metrics by name.
         """
 
+    def value(self, players: Pair[PlayerState], batch: Any, key: jax.Array) -> jax.Array:
+        """Computes what the generator is to make small and the discriminator large, a scalar.
+
+        It is minus the discriminator's loss, without what is added to it: see
+        `gan.metrics.duality_gap`.
+        """
+        return -self.loss("discriminator", players, batch, key)[0]
+
     def gradient(
         self, role: Role, players: Pair[PlayerState], batch: Any, key: jax.Array
     ) -> Gradient:

@@ -2,7 +2,7 @@
 
 import abc
 import enum
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,14 +10,16 @@ from gan import parts
 from gan.errors import RunError, UsageError, describe
 from gan.metrics.summary import Summary
 from gan.registry import OURS, Registry
+from gan.specs import parse
 
 
 class Need(enum.Enum):
-    """An input of metrics that not every dataset, or network of features, can give."""
+    """An input of metrics that is not always there."""
 
     VECTORS = "feature vectors"
     LOGITS = "class logits"
     MIXTURE = "points from a known mixture"
+    PLAYERS = "the players of a run"
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,24 @@ class Score:
     std: str | None = None
 
 
-class Metric(abc.ABC):
-    """A comparison of samples with real examples, or with the distribution that these come from.
+class AnyMetric(abc.ABC):
+    """What all metrics have: `Metric` is of samples, `gan.metrics.game_metric.GameMetric` of players.
 
     Attributes:
       needs: The input without which it cannot be computed.
       scores: Its numbers; the first one decides which checkpoint is the best.
       order: The place of its columns in the table: ascending, then by name.
+      by_default: Whether it is computed where no metrics are named.
     """
 
     needs: ClassVar[Need]
     scores: ClassVar[tuple[Score, ...]]
     order: ClassVar[int] = 100
+    by_default: ClassVar[bool] = True
+
+
+class Metric(AnyMetric):
+    """A comparison of samples with real examples, or with the distribution that these come from."""
 
     @abc.abstractmethod
     def compute(self, real: Summary, fake: Summary) -> dict[str, float]:
@@ -59,38 +67,49 @@ class Metric(abc.ABC):
         return []
 
 
-METRICS: Registry[Metric] = Registry("metric", Metric, needs=("needs", "scores"))
+METRICS: Registry[AnyMetric] = Registry("metric", AnyMetric, needs=("needs", "scores"))
 
 
 def choose_metrics(
-    names: Iterable[str] | None, inputs: Collection[Need], source: str
-) -> dict[str, Metric]:
+    specs: Iterable[str] | None, inputs: Collection[Need], source: str
+) -> dict[str, AnyMetric]:
     """Returns metrics by name, in the order of the table.
 
     Args:
-      names: The metrics to return; None stands for all that suit the inputs.
+      specs: Specs of the metrics to return; None stands for all that suit the inputs, but for those
+        that are only computed where they are named.
       inputs: The inputs that there are.
       source: Their origin, for messages.
 
     Raises:
-      UsageError: for a metric that is unknown or needs another input.
+      UsageError: for a metric that is unknown, is named twice in two ways, or needs another input.
     """
-    suitable = {name: metric for name, metric in _all_metrics().items() if metric.needs in inputs}
-    if names is None:
-        return suitable
-    names = list(names)
-    for name in names:
+    known = _all_metrics()
+    suitable = {name: metric for name, metric in known.items() if metric.needs in inputs}
+    if specs is None:
+        return {name: metric for name, metric in suitable.items() if metric.by_default}
+    named: dict[str, str] = {}
+    for spec in specs:
+        metric, name = METRICS.build(spec), parse(spec)[0].name  # refuses what is unknown
         if name not in suitable:
-            needs = METRICS.maker(name)().needs  # refuses a name that is unknown
             raise UsageError(
-                f"metric {name!r} needs {needs.value}, and {source} has none; accepted: "
+                f"metric {name!r} needs {metric.needs.value}, and {source} has none; accepted: "
                 f"{', '.join(suitable)}"
             )
-    return {name: metric for name, metric in suitable.items() if name in names}
+        if named.setdefault(name, spec.strip()) != spec.strip():
+            raise UsageError(f"metric {name!r} is named twice: {named[name]} and {spec.strip()}")
+    return {name: METRICS.build(named[name]) for name in suitable if name in named}
 
 
-def compute(name: str, metric: Metric, real: Summary, fake: Summary) -> dict[str, float]:
+def check_scores(
+    name: str, metric: AnyMetric, compute: Callable[[], Mapping[str, float]]
+) -> dict[str, float]:
     """Computes the scores of a metric, as Python's floats.
+
+    Args:
+      name: Its name.
+      metric: The metric.
+      compute: Computes its scores.
 
     Raises:
       RunError: for another result than its class says, and where it raises, with its place if it is
@@ -99,7 +118,7 @@ def compute(name: str, metric: Metric, real: Summary, fake: Summary) -> dict[str
     needed = {score.name for score in metric.scores}
     accepted = needed | {score.std for score in metric.scores}  # a deviation may be unknown
     try:
-        scores = {key: float(value) for key, value in metric.compute(real, fake).items()}
+        scores = {key: float(value) for key, value in compute().items()}
     except Exception as error:
         if (where := parts.reason(error)) is None and METRICS.origin(name) == OURS:
             raise
@@ -117,7 +136,7 @@ def deciding_scores() -> list[Score]:
     return [metric.scores[0] for metric in _all_metrics().values()]
 
 
-def score_names(metrics: Mapping[str, Metric]) -> set[str]:
+def score_names(metrics: Mapping[str, AnyMetric]) -> set[str]:
     """Returns the names of all scores of some metrics."""
     return {score.name for metric in metrics.values() for score in metric.scores}
 
@@ -134,7 +153,7 @@ def higher_is_better(name: str) -> bool | None:
     return None if score is None else score.higher_is_better
 
 
-def _all_metrics() -> dict[str, Metric]:
+def _all_metrics() -> dict[str, AnyMetric]:
     metrics = {name: METRICS.build(name) for name in METRICS}  # sorted by name
     names = [score.name for metric in metrics.values() for score in metric.scores]
     for name, metric in metrics.items():

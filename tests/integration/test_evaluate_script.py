@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +17,7 @@ from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
 from gan.errors import UsageError
 from gan.trainers.evaluation.evaluate import evaluate_run
-from gan.trainers.evaluation.results import read_results
+from gan.trainers.evaluation.results import Protocol, read_results
 from gan.trainers.train import train
 from tests.scripts import run_script, run_script_here
 
@@ -302,3 +304,60 @@ def test_a_classifier_that_reads_badly_is_an_event_and_a_warning(cache, tmp_path
     assert "the classifier recognises only" in events["features"]["message"]
     (warning, *_) = read_results(tmp_path / "run")[0].warnings
     assert warning == events["features"]["message"]
+
+
+GAP = "duality_gap(steps=2, num_batches=1)"
+
+
+def test_the_duality_gap_in_training_and_afterwards(tmp_path):
+    """Without samples, features and classifier; the state is that of a run without it."""
+    keys = {"keep_checkpoints": ("latest(1)",), "eval_metrics": (GAP,), "averaging": ()}
+    state = train(dataclasses.replace(CONFIG, **keys), tmp_path / "gap")
+    plain = dataclasses.replace(CONFIG, **(keys | {"eval_metrics": (), "eval_every_steps": 0}))
+    jax.tree.map(np.testing.assert_array_equal, state, train(plain, tmp_path / "plain"))
+    logged = {line["step"]: line for line in lines(tmp_path / "gap" / "metrics.jsonl")}
+    (result,) = evaluate_run(tmp_path / "gap", metrics=[GAP])
+    assert result.scores == {
+        name: pytest.approx(logged[20][f"eval/{name}"])
+        for name in (
+            "duality_gap",
+            "discriminator_gain",
+            "generator_gain",
+            "discriminator_advantage",
+        )
+    }
+    assert result.protocol.features == "none"
+    assert result.protocol.game == (
+        "duality_gap(steps=2, optimizer='adam(1e-3, b1=0.5)', num_batches=1) of non_saturating, "
+        "batches of 16"
+    )
+    other = evaluate_run(tmp_path / "gap", metrics=["duality_gap(steps=1, num_batches=1)"])
+    assert other[0].protocol.fingerprint != result.protocol.fingerprint
+
+
+def test_the_duality_gap_beside_scores_of_samples_and_its_misuse(workdir):
+    done = run_here("--workdir", workdir, "--num_images", "60", "--metrics", f"fid,{GAP}")
+    head, row = done.stdout.splitlines()[:2]
+    assert head.split()[2:4] == ["fid", "duality_gap"]
+    assert len(row.split()) == len(head.split()) and "-" not in row.split()
+    assert "KID and neighbours of 60; duality_gap(steps=2" in done.stdout
+    for metrics, where, words in (
+        ("duality_gap(steps=0)", ("--workdir", workdir), "steps must be at least 1, given 0"),
+        (f"{GAP},duality_gap", ("--workdir", workdir), "metric 'duality_gap' is named twice"),
+        ("duality_gap", ("--images", "digits", "--dataset", "digits"),
+         "metric 'duality_gap' needs the players of a run, and digits"),
+    ):  # fmt: skip
+        done = run_here(*where, "--metrics", metrics, code=2)
+        assert words in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_protocols_from_before_metrics_of_the_game_keep_their_names():
+    fields = {
+        "features": "pixels", "features_digest": "", "resize": "none", "dataset": "digits",
+        "data_digest": "12", "num_real": 20, "num_fake": 20, "num_pairs": 20,
+        "quantisation": "uint8", "seed": 0, "classes": "none",
+    }  # fmt: skip
+    text = json.dumps(fields, sort_keys=True)
+    assert Protocol(**fields).fingerprint == hashlib.sha256(text.encode()).hexdigest()[:8]
+    assert Protocol(**fields, game="x").fingerprint != Protocol(**fields).fingerprint

@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,6 +18,13 @@ from gan.files import user_path
 from gan.memory import check_num_images
 from gan.metrics.metric import deciding_scores
 from gan.parts import load as load_parts
+from gan.players import (
+    Pair,
+    PlayerState,
+    network_variables,
+    training_state,
+    with_training_state,
+)
 from gan.run_folder import check_workdir
 from gan.state import GANState
 from gan.trainers.evaluation.features import FEATURES, FeatureNetwork
@@ -66,7 +74,8 @@ class Evaluator:
         chosen = self.sampler.weights(state, name)
         batches = self.sampler.batches(chosen, protocol.num_fake, protocol.seed, labels)
         samples = with_progress(_finite(batches, step), protocol.num_fake)
-        return self.scorer.score(samples, {"step": step, "weights": name})
+        players = _players(state, chosen)
+        return self.scorer.score(samples, {"step": step, "weights": name}, players)
 
     def evaluate_during_training(self, workdir: Workdir, state: GANState) -> dict[str, float]:
         """Scores a run that trains, and writes the result down; records a failure as an event.
@@ -102,7 +111,7 @@ def make_evaluator(
       features: The network in whose features examples are compared.
       num_images: Number of samples.
       seed: Seed of their latents.
-      metrics: Names of metrics; None stands for all that suit.
+      metrics: Specs of metrics; None stands for all that suit.
       classes: Whose proportions a conditional generator's samples have: those of the `data`, or
         `equal` ones.
       real: Another dataset than the run's to compare with, and its spec.
@@ -116,7 +125,7 @@ def make_evaluator(
     check_num_images(num_images, () if mixture is None else (mixture.means.size * 2,))
     scorer = Scorer(
         dataset, spec, features, num_images, seed, metrics,
-        classes if experiment.game.generator.conditional else "none",
+        classes if experiment.game.generator.conditional else "none", experiment.game_setting,
     )  # fmt: skip
     return Evaluator(experiment, scorer, make_sampler(experiment))
 
@@ -124,7 +133,10 @@ def make_evaluator(
 def make_run_evaluator(experiment: Experiment) -> Evaluator:
     """Makes the evaluator that a run's config asks for."""
     config = experiment.config
-    return make_evaluator(experiment, experiment.features, config.eval_num_images, config.seed)
+    return make_evaluator(
+        experiment, experiment.features, config.eval_num_images, config.seed,
+        config.eval_metrics or None,
+    )  # fmt: skip
 
 
 def evaluate_run(
@@ -146,7 +158,7 @@ def evaluate_run(
     Args:
       workdir: The run's folder.
       steps: `all`, `best` (of those that were scored in training), `latest`, or a step.
-      metrics: Names of metrics; None stands for all that suit.
+      metrics: Specs of metrics; None stands for all that suit.
       num_images: Number of samples of each checkpoint.
       features: Spec of the network in whose features examples are compared.
       weights: The name of an average, `raw`, or `slow` after lookahead; None is the first average.
@@ -201,7 +213,7 @@ def evaluate_images(
       images: A folder, a zip, an `.npz` with `images`, or the spec of a dataset.
       dataset: Spec of the real images.
       data_dir: Folder of the TFDS datasets.
-      metrics: Names of metrics; None stands for all that suit.
+      metrics: Specs of metrics; None stands for all that suit.
       features: Spec of the network in whose features images are compared.
 
     Raises:
@@ -213,6 +225,18 @@ def evaluate_images(
     batches, count = _load_images(images, real.shape, data_dir)
     scorer = Scorer(real, dataset, FEATURES.build(features), count, None, metrics)
     return scorer.score(with_progress(batches, count), {"images": images})
+
+
+def _players(state: GANState, weights: Any) -> Pair[PlayerState]:
+    """Returns the generator of some weights, and the discriminator, without their optimizers' states."""
+    generator, discriminator = state.players.generator, state.players.discriminator
+    variables = with_training_state(
+        network_variables(weights["variables"]), training_state(generator.variables)
+    )
+    return Pair(
+        generator=PlayerState(weights["params"], variables, ()),
+        discriminator=PlayerState(discriminator.weights, discriminator.variables, ()),
+    )
 
 
 def _finite(batches: Iterable[tuple[np.ndarray, bool]], step: int) -> Iterator[np.ndarray]:

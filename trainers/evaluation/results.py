@@ -38,6 +38,8 @@ class Protocol:
       classes: Which classes are drawn: those of the `data`, in their proportions, `equal` numbers of
         each that has examples, or `none` where the generator is not conditional. Older results had the
         classes `in turn`, also those without examples.
+      game: How metrics of the game are measured: their specs with all arguments, the loss and the batch
+        size; empty where there are none.
     """
 
     features: str
@@ -51,11 +53,15 @@ class Protocol:
     quantisation: str
     seed: int | None
     classes: str = "in turn"
+    game: str = ""
 
     @property
     def fingerprint(self) -> str:
         """A short name for all of it, of eight hexadecimal digits."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        fields = dataclasses.asdict(self)
+        if not self.game:  # results from before there were such metrics keep their name
+            del fields["game"]
+        text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,19 @@ from tqdm import tqdm
 from gan.data.dataset import Dataset, Examples, data_digest
 from gan.errors import UsageError
 from gan.files import cache_folder, read_arrays, write_arrays
-from gan.metrics import Summary, summary
-from gan.metrics.metric import choose_metrics, compute
+from gan.metrics import Metric, Need, Summary, summary
+from gan.metrics.game_metric import GameMetric, GameSetting, Measure, describe
+from gan.metrics.metric import check_scores, choose_metrics
 from gan.metrics.summary import Moments, Summarizer
+from gan.models.classifier import FeatureOutput
+from gan.players import Pair, PlayerState
 from gan.trainers.evaluation.features import FeatureExtractor, FeatureNetwork, inputs_of
 from gan.trainers.evaluation.results import Protocol, Result
 
 _MIN_EXAMPLES = 20
+_NO_FEATURES = FeatureExtractor(
+    "none", "", "none", lambda examples: FeatureOutput(examples, examples)
+)
 _CHUNK_SIZE = 1_024  # examples between two updates of the sums
 
 
@@ -31,8 +38,9 @@ class Scorer:
       features: The network in whose features examples are compared.
       num_fake: Number of samples that are scored at a time.
       seed: Seed of the latents that they are drawn from; None where they are not.
-      metrics: Names of metrics; None stands for all that suit the dataset and the features.
+      metrics: Specs of metrics; None stands for all that suit the dataset and the features.
       classes: In which proportions their classes are drawn; see `Protocol`.
+      setting: The run of the samples, for metrics of its game; None where they are not a run's.
 
     Attributes:
       protocol: How scores are measured.
@@ -52,51 +60,83 @@ class Scorer:
         seed: int | None,
         metrics: Iterable[str] | None = None,
         classes: str = "none",
+        setting: GameSetting | None = None,
     ):
-        provided = features.provides(dataset)
-        inputs = inputs_of(features, dataset)
-        source = f"{spec} with features = {features.name!r}"
-        self._metrics = choose_metrics(metrics, inputs, source)
+        provided, inputs = features.provides(dataset), inputs_of(features, dataset)
+        if setting is not None:
+            inputs |= {Need.PLAYERS}
+        chosen = choose_metrics(metrics, inputs, f"{spec} with features = {features.name!r}")
+        self._metrics = {name: own for name, own in chosen.items() if isinstance(own, Metric)}
+        self._of_game = {name: own for name, own in chosen.items() if isinstance(own, GameMetric)}
         if num_fake < _MIN_EXAMPLES:
             raise UsageError(f"at least {_MIN_EXAMPLES} samples can be scored, given {num_fake}")
-        examples = _load(dataset, spec) if provided else None  # else the mixture says all
-        num_real = 0 if examples is None else len(examples.labels)
-        self._dataset, self._extractor = dataset, features.extractor(dataset)
+        # Without metrics of samples there are none, and no features either.
+        self._extractor = features.extractor(dataset) if self._metrics else _NO_FEATURES
+        num_fake = num_fake if self._metrics else 0
+        # The mixture of points says all of them, but to metrics of the game.
+        examples = _load(dataset, spec) if provided or self._of_game else None
+        compared = examples if provided or not self._metrics else None
+        num_real = 0 if compared is None else len(compared.labels)
+        self._dataset = dataset
         self.warnings = self._extractor.warnings
         self.protocol = Protocol(
             features=self._extractor.name,
             features_digest=self._extractor.digest,
             resize=self._extractor.resize,
             dataset=spec,
-            data_digest="" if examples is None else data_digest(examples),
+            data_digest="" if compared is None else data_digest(compared),
             num_real=num_real,
             num_fake=num_fake,
             num_pairs=min(summary.NUM_VECTORS, num_fake, num_real),
             quantisation="uint8" if len(dataset.shape) == 3 else "none",
             seed=seed,
             classes=classes,
+            game="; ".join(describe(name, own, setting) for name, own in self._of_game.items()),
         )
-        real = Summary() if examples is None else self._summarize_real(examples)
+        self._measures: dict[str, Measure] = {}
+        if examples is not None and setting is not None and seed is not None:
+            self._measures = {
+                name: metric.prepare(setting, examples, seed)
+                for name, metric in self._of_game.items()
+            }
+        real = Summary()
+        if self._metrics and compared is not None:
+            real = self._summarize_real(compared)
         self._real = dataclasses.replace(real, mixture=dataset.mixture)
 
-    def score(self, samples: Iterable[np.ndarray], subject: dict[str, Any]) -> Result:
-        """Scores samples.
+    def score(
+        self,
+        samples: Iterable[np.ndarray],
+        subject: dict[str, Any],
+        players: Pair[PlayerState] | None = None,
+    ) -> Result:
+        """Scores samples, and the players that they are of.
 
         Args:
           samples: `protocol.num_fake` of them, in batches: uint8 images `[B, H, W, C]` or float32
             points `[B, D]`.
           subject: What the samples are of, for the result.
+          players: The run's, without the states of their optimizers, where metrics are of the game.
 
         Raises:
           UsageError: for samples of another shape or type than the data's.
         """
         checked = (self._checked(batch) for batch in samples)
-        fake = _summarize(self._extractor, checked, self.protocol.num_fake)
         scores: dict[str, float] = {}
         warnings = list(self.warnings)
+        if self._metrics:
+            fake = _summarize(self._extractor, checked, self.protocol.num_fake)
         for name, metric in self._metrics.items():
-            scores |= compute(name, metric, self._real, fake)
+            scores |= check_scores(name, metric, partial(metric.compute, self._real, fake))
             warnings += metric.warnings(self._real, fake)
+        for name, measure in self._measures.items():
+            assert players is not None
+            measured = partial(measure, players, subject["step"])
+            found = check_scores(name, self._of_game[name], measured)
+            for warning in self._of_game[name].warnings(found):
+                logging.warning("step %d: %s", subject["step"], warning)
+                warnings.append(warning)
+            scores |= found
         return Result(subject, self.protocol, scores, warnings)
 
     def _checked(self, samples: np.ndarray) -> np.ndarray:

@@ -70,16 +70,20 @@ def _describe(protocol: Protocol) -> str:
         latents += (
             f", classes {'as in the data' if protocol.classes == 'data' else protocol.classes}"
         )
+    of_game = f"; {protocol.game}" * bool(protocol.game)
+    if not protocol.num_fake:
+        data = f"{protocol.num_real:,} real ones, {protocol.dataset} {protocol.data_digest[:8]}"
+        return f"{protocol.game}{latents}; {data}"
     images = protocol.quantisation != "none"
     kind = "images" if images else "points"
     if not protocol.num_real:
-        return f"{protocol.num_fake:,} {kind} against {protocol.dataset}{latents}"
+        return f"{protocol.num_fake:,} {kind} against {protocol.dataset}{latents}{of_game}"
     rounded = f" as {protocol.quantisation}" if images else ""
     network = f"{protocol.features} {protocol.features_digest[:8]}".rstrip()
     return (
         f"{network}, resize {protocol.resize}; {protocol.num_fake:,} {kind}{rounded}{latents}; "
         f"{protocol.num_real:,} real ones, {protocol.dataset} {protocol.data_digest[:8]}; "
-        f"KID and neighbours of {protocol.num_pairs:,}"
+        f"KID and neighbours of {protocol.num_pairs:,}{of_game}"
     )
 
 
