@@ -216,7 +216,14 @@ def test_scores_say_which_way_is_better():
     assert all(higher_is_better(name) is False for name in ("fid", "kid", "kl_to_uniform"))
     assert higher_is_better("diversity") is None
     deciding = [score.name for score in deciding_scores()]
-    assert deciding == ["fid", "kid", "inception_score", "precision", "kl_to_uniform"]
+    assert deciding == [
+        "fid",
+        "kid",
+        "inception_score",
+        "precision",
+        "kl_to_uniform",
+        "duality_gap",
+    ]
 
 
 def test_the_columns_have_one_order_however_metrics_are_asked_for():
@@ -237,7 +244,7 @@ def test_points_are_compared_with_their_mixture_alone():
     assert dataclasses.asdict(result.protocol) == {
         "features": "points", "features_digest": "", "resize": "none", "dataset": "gaussians",
         "data_digest": "", "num_real": 0, "num_fake": 1_500, "num_pairs": 0, "quantisation": "none",
-        "seed": 3, "classes": "none",
+        "seed": 3, "classes": "none", "game": "",
     }  # fmt: skip
     assert result.warnings == []
 
