@@ -89,8 +89,13 @@ class Experiment:
             discriminator=rates_of(self.config.discriminator_optimizer),
         )
 
-    def init(self) -> GANState:
-        """Returns the state before the first step, a pure function of the config."""
+    def init(self, seed: jax.Array | int | None = None) -> GANState:
+        """Returns the state before the first step, a pure function of the config.
+
+        Args:
+          seed: Another seed than the config's, which may be traced.
+        """
+        seed = self.config.seed if seed is None else seed
 
         def player(
             optimizer: optax.GradientTransformation, network: tuple[Any, Any]
@@ -98,7 +103,7 @@ class Experiment:
             params, variables = network
             return PlayerState(params, variables, optimizer.init(params))
 
-        networks = self.game.init(stream_key(self.config.seed, "init", 0))
+        networks = self.game.init(stream_key(seed, "init", 0))
         players = pairwise(player, self.optimizers, networks)
         return GANState(
             step=jnp.zeros([], jnp.int32),
