@@ -212,6 +212,11 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
     def part(key: str, **context: Any) -> Any:
         return _build_parts(config, key, **context)
 
+    if config.population > 1:
+        raise UsageError(
+            f"population = {config.population}: several runs are trained by scripts/train.py, or by "
+            f"gan.trainers.population.train_population(config, workdir)"
+        )
     mesh = part("mesh")
     check_batch_size(config, mesh)
     optimizers = Pair(

@@ -40,17 +40,23 @@ def train_members(
       UsageError: for a config that will not do, before any work.
       Stopped: where `stop` asked for it, after saving.
     """
+    return train_experiments({path: build(own) for path, own in members.items()}, stop=stop)
+
+
+def train_experiments(
+    experiments: Mapping[pathlib.Path, Experiment], *, stop: Stop | None = None
+) -> dict[pathlib.Path, Exception | None]:
+    """Trains runs whose parts are built: see `train_members`."""
     stop = Stop() if stop is None else stop
-    experiments = {path: build(config) for path, config in members.items()}
     left = {path: own for path, own in experiments.items() if not is_complete(path, own.config)}
     jobs = [(path, program) for program, paths in find_programs(left) for path in paths]
-    results: dict[pathlib.Path, Exception | None] = dict.fromkeys(members)
+    results: dict[pathlib.Path, Exception | None] = dict.fromkeys(experiments)
 
     def work(job: tuple[pathlib.Path, Program | None]) -> None:
         path, program = job
         if stop.requested is None:
             results[path] = _train_one(path, left.pop(path), program, stop)
-            logging.info("%d of %d runs are left", len(left), len(members))
+            logging.info("%d of %d runs are left", len(left), len(experiments))
 
     with ThreadPoolExecutor(side_by_side(left.values())) as pool:
         try:

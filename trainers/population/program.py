@@ -209,7 +209,7 @@ def find_programs(
     """
     alike: dict[TrainConfig, list[Path]] = {}
     for path, experiment in experiments.items():
-        config, numbers = with_names(experiment.config)
+        numbers = with_names(experiment.config)[1]
         template, _ = with_names(experiment.config, range(len(numbers)))
         alike.setdefault(template, []).append(path)
     return [
