@@ -59,6 +59,11 @@ def is_named_number(value: Any) -> bool:
     return any(value is number for number in _NUMBERS.get().values())
 
 
+def are_numbers_named() -> bool:
+    """Returns whether names stand for numbers here."""
+    return bool(_NUMBERS.get())
+
+
 def escaped(text: str) -> str:
     """Returns a Python expression that can be parsed: names of files may have bytes that are no UTF-8."""
     return text.encode(errors="backslashreplace").decode()

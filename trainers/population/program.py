@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
+from jax.sharding import AxisType, Mesh
 
 from gan.config import SETTINGS, OnResume, TrainConfig
 from gan.data import Data, Examples, Loader
@@ -76,13 +77,13 @@ def _name(place: int) -> str:
 
 
 class Program:
-    """What members that differ in seed and numbers execute; compiled once, at their first call.
+    """What runs that differ in seed and numbers execute; compiled once, at their first call.
 
     Args:
       first: The parts of one of them, which knows its data.
       examples: The examples that all are trained on.
-      loader: The first one's; the others have it too where it holds all examples.
-      places: The numbers that differ, as in `with_names`.
+      numbers: Which numbers differ, counted as in `with_names`, and their type: 1 is 1.0 where another
+        has 0.5.
 
     Attributes:
       first: As given.
@@ -90,41 +91,42 @@ class Program:
     """
 
     def __init__(
-        self, first: Experiment, examples: Examples, loader: Loader, places: Sequence[int]
+        self, first: Experiment, examples: Examples, numbers: Mapping[int, type[float]]
     ) -> None:
-        self.first, self.examples, self._loader = first, examples, loader
-        self._places = tuple(places)
-        self._template = with_names(first.config, places)[0]
-        self._compiling = threading.Lock()
+        self.first, self.examples, self._numbers = first, examples, dict(numbers)
+        self._template = with_names(first.config, tuple(numbers))[0]
+        self._loaders: dict[Mesh, Loader] = {}
+        self._lock = threading.Lock()
         everywhere = replicated(first.mesh)
         self._init = jax.jit(self.init, out_shardings=everywhere)
         self._steps = jax.jit(self.steps, donate_argnums=0, out_shardings=everywhere)
 
     def arguments(self, config: TrainConfig) -> tuple[np.uint32, tuple[float, ...]]:
-        """Returns a member's seed and numbers."""
+        """Returns a run's seed and numbers."""
         numbers = with_names(config)[1]
-        return np.uint32(config.seed), tuple(numbers[place] for place in self._places)
+        own = tuple(kind(numbers[place]) for place, kind in self._numbers.items())
+        return np.uint32(config.seed), own
 
     def init(self, seed: Any, numbers: Sequence[Any]) -> GANState:
-        """Returns a member's state before the first step."""
+        """Returns a run's state before the first step."""
         return self._parts(numbers).init(seed)
 
     def steps(
         self, state: GANState, data: Data, num_steps: Any, seed: Any, numbers: Sequence[Any]
     ) -> TrainStepOutput:
-        """Makes some steps of a member."""
+        """Makes some steps of a run."""
         return make_step_function(self._parts(numbers), seed)(state, data, num_steps)
 
     def _parts(self, numbers: Sequence[Any]) -> Experiment:
-        """Builds the parts of a member while a function is traced."""
-        with numbers_by_name(dict(zip(map(_name, self._places), numbers, strict=True))):
+        """Builds the parts of a run while a function is traced."""
+        with numbers_by_name(dict(zip(map(_name, self._numbers), numbers, strict=True))):
             return build(self._template, self.first.data)
 
     def can_be_traced(self) -> bool:
         """Returns whether parts can be built, and make a step, whose numbers are not known yet."""
         config, target = self.first.config, self.first.state_target()
         seed, numbers = self.arguments(config)
-        data = self._loader.at(config.seed, 0).data
+        data = self.make_loader(self.first).at(config.seed, 0).data
         try:
             begin = jax.eval_shape(self.init, seed, numbers)
             after = jax.eval_shape(self.steps, target, data, 1, seed, numbers).state
@@ -136,30 +138,30 @@ class Program:
         ]
         return kinds[0] == kinds[1] == kinds[2]
 
-    def init_on_mesh(self, config: TrainConfig) -> GANState:
-        """Returns a member's state before the first step, on its devices."""
-        with self._compiling:
-            return self._init(*self.arguments(config))
+    def init_on_mesh(self, member: Experiment) -> GANState:
+        """Returns a run's state before the first step, on its devices."""
+        with self._lock:
+            return jax.device_put(
+                self._init(*self.arguments(member.config)), replicated(member.mesh)
+            )
 
-    def make_loader(self, member: Experiment, examples: Examples) -> Loader:
-        """Returns a member's loader."""
-        if isinstance(self._loader, DeviceResident):
-            return self._loader
-        return Experiment.make_loader(member, examples)
+    def make_loader(self, member: Experiment) -> Loader:
+        """Returns a run's loader; that of all examples is one for all runs on a device."""
+        with self._lock:
+            loader = self._loaders.get(member.mesh)
+            if not isinstance(loader, DeviceResident):
+                loader = Experiment.make_loader(member, self.examples)
+            return self._loaders.setdefault(member.mesh, loader)
 
     def make_train_step(self, member: Experiment) -> TrainStep:
-        """Makes a member's train step."""
-        return _SharedStep(
-            self._steps,
-            self.first.mesh,
-            self.arguments(member.config),
-            compiling=self._compiling,
-        )
+        """Makes a run's train step."""
+        arguments = self.arguments(member.config)
+        return _SharedStep(self._steps, self.first.mesh, arguments, compiling=self._lock)
 
 
 @dataclass(frozen=True)
 class _SharedStep(TrainStep):
-    """A member's train step; only the first of the members compiles."""
+    """A run's train step; only the first of the runs compiles."""
 
     compiling: threading.Lock = dataclasses.field(kw_only=True)
 
@@ -170,14 +172,14 @@ class _SharedStep(TrainStep):
 
 @dataclass(frozen=True)
 class Member(Experiment):
-    """The parts of a member, which has examples and programs in common with others."""
+    """The parts of a run, which has examples and programs in common with others."""
 
     program: Program = dataclasses.field(kw_only=True)
 
     @classmethod
-    def of(cls, experiment: Experiment, program: Program) -> "Member":
-        """Makes a member of an experiment."""
-        return cls(**vars(experiment), program=program)
+    def of(cls, experiment: Experiment, program: Program, mesh: Mesh) -> "Member":
+        """Makes a member on some devices."""
+        return cls(**vars(dataclasses.replace(experiment, mesh=mesh)), program=program)
 
     def load_examples(self) -> Examples:
         """Returns the examples, which are read already."""
@@ -185,73 +187,63 @@ class Member(Experiment):
 
     def make_loader(self, examples: Examples) -> Loader:
         """Returns the loader."""
-        return self.program.make_loader(self, examples)
+        return self.program.make_loader(self)
 
     def init_on_mesh(self) -> GANState:
         """Returns the state before the first step."""
-        return self.program.init_on_mesh(self.config)
+        return self.program.init_on_mesh(self)
 
     def find_warnings(self) -> list[str]:
-        """Returns the warnings about the first member, for which they are logged, else none."""
+        """Returns the warnings about the first run, for which they are logged, else none."""
         return super().find_warnings() if self.config == self.program.first.config else []
 
 
-def find_programs(
-    experiments: Mapping[Path, Experiment],
+def find_alike(experiments: Mapping[Path, Experiment]) -> list[dict[Path, Experiment]]:
+    """Returns runs in groups that differ in seed and numbers of specs alone."""
+    alike: dict[TrainConfig, dict[Path, Experiment]] = {}
+    for path, experiment in experiments.items():
+        numbers = with_names(experiment.config)[1]
+        template, _ = with_names(experiment.config, range(len(numbers)))
+        alike.setdefault(template, {})[path] = experiment
+    return list(alike.values())
+
+
+def make_programs(
+    alike: Mapping[Path, Experiment], device: jax.Device
 ) -> list[tuple[Program | None, list[Path]]]:
-    """Finds which runs differ in seed and numbers alone, and so can have one program.
+    """Makes the programs of runs that differ in seed and numbers alone.
 
     Args:
-      experiments: The parts of each run, by its folder.
+      alike: The parts of each run, by its folder; see `find_alike`.
+      device: The device that the programs are for, at first.
 
     Returns:
       Groups of runs, each with its program; a run that is like no other has none.
     """
-    alike: dict[TrainConfig, list[Path]] = {}
-    for path, experiment in experiments.items():
-        numbers = with_names(experiment.config)[1]
-        template, _ = with_names(experiment.config, range(len(numbers)))
-        alike.setdefault(template, []).append(path)
-    return [
-        group
-        for paths in alike.values()
-        for group in _programs({path: experiments[path] for path in paths})
-    ]
-
-
-def _programs(experiments: Mapping[Path, Experiment]) -> list[tuple[Program | None, list[Path]]]:
-    """Finds the programs of runs that differ in seed and numbers alone."""
-    paths = list(experiments)
+    paths, first = list(alike), next(iter(alike.values()))
     if len(paths) == 1:
         return [(None, paths)]
-    values = {path: with_names(own.config)[1] for path, own in experiments.items()}
-    columns = list(zip(*values.values(), strict=True))
-    differ = [place for place, column in enumerate(columns) if len(set(column)) > 1]
-    first = experiments[paths[0]]
+    mesh = jax.make_mesh((1,), ("data",), (AxisType.Auto,), devices=[device])
     examples = first.load_examples()
-    first = first.with_data(examples)
-    loader = first.make_loader(examples)
-    program = Program(first, examples, loader, differ)
+    first = dataclasses.replace(first.with_data(examples), mesh=mesh)
+    columns = list(zip(*(with_names(own.config)[1] for own in alike.values()), strict=True))
+    kinds = [float if any(isinstance(n, float) for n in column) else int for column in columns]
+    differ = {n: kinds[n] for n, column in enumerate(columns) if len(set(column)) > 1}
+    program = Program(first, examples, differ)
     if not differ or program.can_be_traced():
         return [(program, paths)]
-    single = [n for n in differ if Program(first, examples, loader, [n]).can_be_traced()]
-    if not Program(first, examples, loader, single).can_be_traced():
-        single = []
+    free = {
+        n: own for n, own in differ.items() if Program(first, examples, {n: own}).can_be_traced()
+    }
+    if not Program(first, examples, free).can_be_traced():
+        free = {}
     apart: dict[tuple[float, ...], list[Path]] = {}
-    for path in paths:
-        key = tuple(number for n, number in enumerate(values[path]) if n not in single)
+    for path, numbers in zip(paths, zip(*columns, strict=True), strict=True):
+        key = tuple(number for n, number in enumerate(numbers) if n not in free)
         apart.setdefault(key, []).append(path)
-    logging.info(
-        "%d runs differ in numbers that decide what is compiled: %d programs",
-        len(paths),
-        len(apart),
-    )
-    return [
-        group
-        for own in apart.values()
-        for group in (
-            [(None, own)]
-            if len(own) == 1
-            else [(Program(experiments[own[0]].with_data(examples), examples, loader, single), own)]
-        )
-    ]
+    logging.info("%d runs differ in what is compiled: %d programs", len(paths), len(apart))
+    groups: list[tuple[Program | None, list[Path]]] = []
+    for own in apart.values():
+        experiment = dataclasses.replace(alike[own[0]].with_data(examples), mesh=mesh)
+        groups.append((Program(experiment, examples, free) if len(own) > 1 else None, own))
+    return groups

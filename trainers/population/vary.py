@@ -87,7 +87,7 @@ def grid(
             if name in found or len(name) > _LONGEST:
                 name = f"{number}_seed={seed}"
             found[name] = (shown | {"seed": str(seed)}, own)
-    if len(set(own for _, own in found.values())) < len(found):
+    if len({own for _, own in found.values()}) < len(found):
         raise UsageError("--vary: the same run is there twice")
     return found
 
@@ -151,9 +151,8 @@ def set_place(config: TrainConfig, place: str, value: str) -> TrainConfig:
         )
     number, chain = ways[0]
     texts[number] = to_text(chain)
-    return dataclasses.replace(
-        config, **{key: texts[0] if isinstance(specs, str) else tuple(texts)}
-    )
+    new: Any = texts[0] if isinstance(specs, str) else tuple(texts)
+    return dataclasses.replace(config, **{key: new})
 
 
 def _ways(spec: Spec, registry: Registry[Any], path: Sequence[str], value: Any) -> list[Spec]:
