@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import contextvars
 import logging
 import os
 import pathlib
@@ -26,6 +27,9 @@ from gan.errors import (
     printable_lines,
 )
 from gan.files import cache_folder
+
+LABEL: contextvars.ContextVar[str] = contextvars.ContextVar("label", default="")
+"""What each message in the log begins with: of several runs in a process, which one it is of."""
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
@@ -172,6 +176,7 @@ class _PrintableFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the text of a message."""
+        record.label = f"{LABEL.get()}: " if LABEL.get() else ""
         return printable_lines(super().format(record))
 
 
@@ -185,7 +190,7 @@ def _library(path: pathlib.PurePath) -> tuple[str, ...]:
 def log_to_terminal() -> None:
     """Shows the log on stderr, a line with its time for each message."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_PrintableFormatter("%(asctime)s %(label)s%(message)s", "%H:%M:%S"))
     handler.addFilter(_TerminalFilter())
     absl_logging.set_verbosity(absl_logging.INFO)
     logger = absl_logging.get_absl_logger()

@@ -60,6 +60,8 @@ class TrainConfig:
       parts: Files and modules with parts of one's own; a file's path is relative to the config's
         folder.
       seed: Seed of every random number of the run.
+      population: Runs to train, with seeds from `seed` on, each in a folder of its own: see
+        docs/populations.md.
       num_steps: Generator updates to make.
       batch_size: Real examples in a batch, over all devices.
       latent_dim: Length of a latent vector.
@@ -99,6 +101,7 @@ class TrainConfig:
 
     parts: Annotated[Specs, Setting(on_resume=OnResume.ALLOW)] = ()
     seed: Annotated[int, Within(0, 2**32, open_end=True)] = 0
+    population: Annotated[Count, _FREE] = 1
     num_steps: Annotated[Count, _FREE] = 10_000
     batch_size: Count = 64
     latent_dim: Annotated[Count, Setting(in_state=True)] = 64

@@ -20,7 +20,7 @@ from absl import logging
 from gan.annotations import hints_of, matches, type_name
 from gan.argument_bounds import bounds_of, broken_bound
 from gan.errors import UsageError, brief, first_line, nearest
-from gan.specs import Spec, parse
+from gan.specs import Spec, is_named_number, parse
 
 ENTRY_POINTS = "flax_gan.parts"
 """The group under which installed packages announce modules that register parts."""
@@ -261,6 +261,8 @@ class Registry(Generic[T]):
         self, spec: Spec, name: str, value: Any, hint: Any, context: Mapping[str, Any]
     ) -> Any:
         given = value
+        if is_named_number(value):
+            return value
         known = isinstance(value, Spec) and value.name in self.owner(value.name)
         if isinstance(value, Spec) and not known and matches("", hint):
             raise UsageError(f"{spec.name}: {name} must be in quotes: {name}={brief(value.name)}")

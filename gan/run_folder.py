@@ -12,7 +12,7 @@ from gan.untrusted import open_plain, parse_json, read_json, read_plain
 
 _NAMES = (
     "config.json", "lock", "history.jsonl", "metrics.jsonl", "evaluations.jsonl", "checkpoints",
-    "samples", "plugins", "profile",
+    "samples", "plugins", "profile", "members.json", "sweep.csv",
 )  # fmt: skip
 _EVENTS = "events.out.tfevents."  # how names of TensorBoard's files begin
 _LOCK = re.compile(rb"process \d+ on \S+, since \d{4}-\d\d-\d\d ")  # see `gan.trainers.workdir`
@@ -23,6 +23,28 @@ def check_workdir(workdir: Path) -> None:
     if not workdir.is_dir():
         raise UsageError(f"--workdir={workdir}: there is no such folder")
     check_plain(workdir)
+    check_single(workdir)
+
+
+def check_single(workdir: Path) -> None:
+    """Raises UsageError where a folder is a population's, which holds runs in folders of their own."""
+    if not is_population(workdir):
+        return
+    names = sorted(path.parent.name for path in workdir.glob("*/config.json"))
+    few = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    raise UsageError(
+        f"--workdir={workdir} is a population of {len(names)} runs ({few}): name one of them, such as "
+        f"--workdir={workdir / (names or ['...'])[0]}"
+    )
+
+
+def is_population(workdir: Path) -> bool:
+    """Returns whether a folder is a population's."""
+    try:
+        config = read_json(workdir / "config.json", follow=False)
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("population", 1) != 1
 
 
 def check_plain(workdir: Path) -> None:

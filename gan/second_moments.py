@@ -84,8 +84,8 @@ def second_moment_of(text: str) -> SecondMoment | None:
         found.add((given["b2"], given["eps"], given.get("eps_root", 0.0)))
     if len(found) != 1:
         return None
-    b2, eps, eps_root = found.pop()
-    return SecondMoment(of_run_step(OPTIMIZERS.resolve(b2)), eps, eps_root)
+    b2, eps, eps_root = map(OPTIMIZERS.resolve, found.pop())
+    return SecondMoment(of_run_step(b2), eps, eps_root)
 
 
 def _states(opt_state: optax.OptState) -> list[optax.OptState]:

@@ -10,8 +10,11 @@ The text is parsed, never evaluated. What the names stand for is in a `gan.regis
 """
 
 import ast
-from collections.abc import Iterator
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from gan.argument_bounds import NUMBERS_END
@@ -30,6 +33,35 @@ class Spec:
     name: str
     args: tuple[Any, ...] = ()
     kwargs: tuple[tuple[str, Any], ...] = ()
+
+
+_NUMBERS: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar(
+    "numbers", default=MappingProxyType({})
+)
+
+
+@contextlib.contextmanager
+def numbers_by_name(numbers: Mapping[str, Any]) -> Iterator[None]:
+    """Lets names in specs stand for numbers, which may be traced: no bound of them is checked.
+
+    Args:
+      numbers: Them by name; no part may have one of these names.
+    """
+    token = _NUMBERS.set(numbers)
+    try:
+        yield
+    finally:
+        _NUMBERS.reset(token)
+
+
+def is_named_number(value: Any) -> bool:
+    """Returns whether a value is a number of `numbers_by_name`."""
+    return any(value is number for number in _NUMBERS.get().values())
+
+
+def are_numbers_named() -> bool:
+    """Returns whether names stand for numbers here."""
+    return bool(_NUMBERS.get())
 
 
 def escaped(text: str) -> str:
@@ -110,6 +142,8 @@ def _spec(node: ast.expr, text: str) -> Spec:
 
 
 def _value(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Name) and node.id in (numbers := _NUMBERS.get()):
+        return numbers[node.id]
     if isinstance(node, ast.Name | ast.Call):
         return _spec(node, text)
     if isinstance(node, ast.Tuple | ast.List):
@@ -150,3 +184,33 @@ def specs_in(text: str) -> list[Spec]:
 def names_in(text: str) -> set[str]:
     """Returns every name in a spec, those of its arguments too."""
     return {spec.name for spec in specs_in(text)}
+
+
+def to_text(chain: tuple[Spec, ...]) -> str:
+    """Writes a chain as a spec: what `parse` makes of it is the chain.
+
+    >>> to_text(parse("adam(1e-4,b1=.5)|clip_weights(1)"))
+    'adam(0.0001, b1=0.5) | clip_weights(1)'
+    """
+
+    def write(value: Any) -> str:
+        if isinstance(value, tuple):
+            return f"({''.join(f'{write(item)}, ' for item in value)})"
+        if not isinstance(value, Spec):
+            return repr(value)
+        words = [write(argument) for argument in value.args]
+        words += [f"{name}={write(argument)}" for name, argument in value.kwargs]
+        return f"{value.name}({', '.join(words)})" if words else value.name
+
+    return " | ".join(map(write, chain))
+
+
+def map_numbers(value: Any, change: Callable[[float], Any]) -> Any:
+    """Returns a spec, a chain or an argument with each number in it changed, in their order."""
+    if isinstance(value, tuple):
+        return tuple(map_numbers(item, change) for item in value)
+    if isinstance(value, Spec):
+        args = map_numbers(value.args, change)
+        kwargs = tuple((name, map_numbers(argument, change)) for name, argument in value.kwargs)
+        return replace(value, args=args, kwargs=kwargs)
+    return change(value) if type(value) in (int, float) else value

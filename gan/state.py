@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from gan.players import Pair, PlayerState
@@ -31,10 +30,10 @@ class GANState:
     rollbacks: jax.Array
 
 
-def seed_after(seed: int, rollbacks: jax.Array) -> jax.Array:
+def seed_after(seed: jax.Array | int, rollbacks: jax.Array) -> jax.Array:
     """Returns the seed of batches and noise, a uint32; before any rollback it is `seed` itself."""
     key_data = jax.random.key_data(jax.random.fold_in(jax.random.key(seed), rollbacks))
-    return jnp.where(rollbacks == 0, np.uint32(seed), key_data[-1])
+    return jnp.where(rollbacks == 0, jnp.asarray(seed, jnp.uint32), key_data[-1])
 
 
 def stream_key(seed: jax.Array | int, stream: str, step: jax.Array | int) -> jax.Array:

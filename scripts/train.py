@@ -4,10 +4,13 @@ python scripts/train.py --config configs/digits.py --workdir runs/digits
 python scripts/train.py --config configs/digits.py --workdir runs/adam \
         --config.generator_optimizer='adam(1e-4)'
 
+`--config.population=8` trains 8 seeds, each in a folder of its own (docs/populations.md).
+
 After Ctrl-C, SIGTERM or SIGHUP it saves and ends (exit code 130, 143 or 129); the same command resumes
 the run, and so does `--workdir` alone.
 """
 
+import argparse
 import pathlib
 import sys
 import time
@@ -18,6 +21,7 @@ START_TIME = time.monotonic()
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))  # where `build/` was deleted
 
 from gan import cli, environment
+from gan.errors import UsageError
 from gan.preemption import Stop
 
 
@@ -90,8 +94,17 @@ def main(argv: Sequence[str]) -> None:
             join_processes(flags.distributed)
         environment.check_devices()
         path = flags.config or config_files.of_run(flags.workdir)
+        config = config_files.load(path, overrides, flags.parts)
+        if config.population > 1:
+            from gan.trainers.population import train_population
+
+            _check_flags(flags, config.population)
+            population = train_population(config, flags.workdir, stop=stop)
+            print(population.table)
+            population.check()
+            return
         train(
-            config_files.load(path, overrides, flags.parts),
+            config,
             flags.workdir,
             profile=flags.profile,
             init_from=flags.init_from,
@@ -101,6 +114,17 @@ def main(argv: Sequence[str]) -> None:
             stop=stop,
             start_time=START_TIME,
         )
+
+
+def _check_flags(flags: argparse.Namespace, population: int) -> None:
+    """Raises UsageError for a flag that a population has no use for."""
+    single = ("init_from", "reset_step", "distributed", "profile")
+    given = [name for name in single if getattr(flags, name)]
+    given += [
+        n for n in ("on_shape_mismatch", "on_optimizer_change") if getattr(flags, n) != "refuse"
+    ]
+    if given:
+        raise UsageError(f"--{given[0]} goes with a single run, and population = {population}")
 
 
 if __name__ == "__main__":

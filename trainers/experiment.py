@@ -37,7 +37,7 @@ from gan.players import ROLES, Pair, PlayerState, pairwise
 from gan.precision import compute_dtype
 from gan.registry import OURS, REGISTRIES
 from gan.sharding import replicated
-from gan.specs import parse
+from gan.specs import are_numbers_named, parse
 from gan.state import GANState, stream_key
 from gan.trainers.evaluation.features import FeatureNetwork
 from gan.trainers.experiment_checks import (
@@ -98,8 +98,13 @@ class Experiment:
         optimizers = Pair(config.generator_optimizer, config.discriminator_optimizer)
         return GameSetting(self.game, config.loss, config.batch_size, self.mesh, optimizers)
 
-    def init(self) -> GANState:
-        """Returns the state before the first step, a pure function of the config."""
+    def init(self, seed: jax.Array | int | None = None) -> GANState:
+        """Returns the state before the first step, a pure function of the config.
+
+        Args:
+          seed: Another seed than the config's, which may be traced.
+        """
+        seed = self.config.seed if seed is None else seed
 
         def player(
             optimizer: optax.GradientTransformation, network: tuple[Any, Any]
@@ -107,7 +112,7 @@ class Experiment:
             params, variables = network
             return PlayerState(params, variables, optimizer.init(params))
 
-        networks = self.game.init(stream_key(self.config.seed, "init", 0))
+        networks = self.game.init(stream_key(seed, "init", 0))
         players = pairwise(player, self.optimizers, networks)
         return GANState(
             step=jnp.zeros([], jnp.int32),
@@ -216,6 +221,11 @@ def build(config: TrainConfig, data: Description | None = None) -> Experiment:
     def part(key: str, **context: Any) -> Any:
         return _build_parts(config, key, **context)
 
+    if config.population > 1:
+        raise UsageError(
+            f"population = {config.population}: several runs are trained by scripts/train.py, or by "
+            f"gan.trainers.population.train_population(config, workdir)"
+        )
     mesh = part("mesh")
     check_batch_size(config, mesh)
     optimizers = Pair(
@@ -350,6 +360,8 @@ def _named_averaging(config: TrainConfig, averaging: tuple[Averaging, ...]) -> d
         name if names.count(name) == 1 else text.strip(): average
         for name, text, average in zip(names, config.averaging, averaging, strict=True)
     }
+    if are_numbers_named():  # which of them are equal is not known, and was looked at before
+        return named
     if min(len(named), len(set(averaging))) < len(averaging):
         raise UsageError(f"averaging = {config.averaging}: the same average is there twice")
     return named

@@ -4,6 +4,7 @@ CLU writes for TensorBoard and profiles. It imports TensorFlow, which takes some
 in a thread beside the first steps. Where there is no TensorFlow, classes of our own do the same.
 """
 
+import contextvars
 import functools
 import importlib
 import json
@@ -75,6 +76,9 @@ class JSONLinesWriter:
 class TerminalWriter:
     """Logs the scalars that a person watches, in a short line; the others are in the files only."""
 
+    def __init__(self) -> None:
+        self._context = contextvars.copy_context()  # the label: it is CLU's thread that writes
+
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Logs scalars in the order in which they are given."""
         texts = [
@@ -82,7 +86,7 @@ class TerminalWriter:
             for name, value in scalars.items()
             if not name.startswith(_NOT_SHOWN)
         ]
-        logging.info("[%d] %s", step, "  ".join(texts))
+        self._context.run(logging.info, "[%d] %s", step, "  ".join(texts))
 
     def write_images(self, step: int, images: Mapping[str, Any]) -> None:
         """Does nothing."""

@@ -1,5 +1,6 @@
 """Drawing samples from a generator: during training, and from the checkpoints of a run."""
 
+import functools
 import os
 import pathlib
 import tempfile
@@ -17,9 +18,10 @@ from gan.data.dataset import to_uint8
 from gan.data.proportions import labels_in_proportion
 from gan.errors import UsageError, nearest
 from gan.files import replacing, user_path
-from gan.games.networks import has_mapping
+from gan.games.networks import draw_examples, has_mapping
 from gan.image_grid import grid_labels, image_grid, scatter, write_images, write_png
 from gan.metrics import vendi
+from gan.models.network import Network
 from gan.recalibration import recalibrate
 from gan.state import GANState, stream_key
 from gan.trainers.experiment import Experiment
@@ -155,23 +157,37 @@ class Sampler:
 
 
 def make_sampler(experiment: Experiment) -> Sampler:
-    """Makes the sampler of an experiment."""
-    game, config_seed = experiment.game, experiment.config.seed
+    """Makes the sampler of an experiment; those of one generator have one compiled program."""
+    seed = np.uint32(experiment.config.seed)
+    latents, recalibrated, generate = _programs(
+        experiment.game.generator, experiment.game.latent_dim
+    )
+    return Sampler(
+        experiment,
+        lambda seed, indices: latents(np.uint32(seed), indices),
+        generate,
+        lambda weights, labels: recalibrated(weights, labels, seed),
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _programs(generator: Network, latent_dim: int) -> tuple[Any, Any, Any]:
+    """Returns the functions of a generator's sampler, jitted: latents, recalibrated, generate."""
 
     def draw(key: jax.Array, indices: jax.Array) -> jax.Array:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
-        return jax.vmap(lambda key: jax.random.normal(key, [game.latent_dim]))(keys)  # [B, Z]
+        return jax.vmap(lambda key: jax.random.normal(key, [latent_dim]))(keys)  # [B, Z]
 
     @jax.jit
     def latents(seed: jax.Array, indices: jax.Array) -> jax.Array:
         return draw(stream_key(seed, "samples", 0), indices)
 
     @jax.jit
-    def recalibrated(weights: Any, labels: jax.Array) -> Any:
-        own = draw(stream_key(config_seed, "recalibration", 0), jnp.arange(labels.size))
+    def recalibrated(weights: Any, labels: jax.Array, seed: jax.Array) -> Any:
+        own = draw(stream_key(seed, "recalibration", 0), jnp.arange(labels.size))
         own = own.reshape(*labels.shape, -1)  # [N, B, Z]
         return weights | {
-            "variables": recalibrate(game.generator, **weights, latents=own, labels=labels)
+            "variables": recalibrate(generator, **weights, latents=own, labels=labels)
         }
 
     @jax.jit
@@ -179,13 +195,11 @@ def make_sampler(experiment: Experiment) -> Sampler:
         weights: Any, latents: jax.Array, labels: jax.Array, truncation: Any = None
     ) -> tuple[jax.Array, jax.Array]:
         params, variables = weights["params"], weights["variables"]
-        examples = game.sample(params, variables, latents, labels, truncation)
+        examples = draw_examples(generator, params, variables, latents, labels, truncation)
         finite = jnp.isfinite(examples).all()
         return to_uint8(examples) if examples.ndim == 4 else examples, finite
 
-    return Sampler(
-        experiment, lambda seed, indices: latents(np.uint32(seed), indices), generate, recalibrated
-    )
+    return latents, recalibrated, generate
 
 
 def draw_picture(experiment: Experiment, examples: np.ndarray, labels: np.ndarray) -> np.ndarray:

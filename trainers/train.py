@@ -39,6 +39,8 @@ def train(
     stop: Stop | None = None,
     start_time: float | None = None,
     tables: bool = True,
+    build: Callable[[TrainConfig], Experiment] = build,
+    make_train_step: Callable[[Experiment], TrainStep] = make_train_step,
 ) -> GANState:
     """Trains from the newest checkpoint in `workdir`, or from scratch, to `config.num_steps`.
 
@@ -54,6 +56,8 @@ def train(
       start_time: When the program was started, by `time.monotonic`; how long that is ago is logged
         after the first step.
       tables: Whether to log a table of each network's parameters.
+      build: Builds the config's parts.
+      make_train_step: Makes the train step; runs may have one in common.
 
     Returns:
       The state at the end.
@@ -79,7 +83,9 @@ def train(
                 logging.info("%s", experiment.describe_networks())
             for warning in evaluator.scorer.warnings if evaluator else ():
                 folder.record(int(state.step), "features", warning)
-            program, state = compile_program(experiment, state, examples, evaluator, start_time)
+            program, state = compile_program(
+                experiment, state, examples, evaluator, start_time, make_train_step
+            )
             folder.write_config(config)
             if to_save:
                 as_mapping, described = dataclasses.asdict(config), experiment.describe_data()
@@ -147,6 +153,7 @@ def compile_program(
     examples: Examples,
     evaluator: Evaluator | None = None,
     start_time: float | None = None,
+    make_train_step: Callable[[Experiment], TrainStep] = make_train_step,
 ) -> tuple[Program, GANState]:
     """Compiles what a run executes; the state is donated, and returned unchanged."""
     logging.info("%s", experiment.describe())

@@ -1,7 +1,7 @@
 """The train step: one jitted, donated, sharded call that makes any number of steps."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -62,11 +62,13 @@ class TrainStep:
     """`(state, data, num_steps) -> TrainStepOutput`, compiled at the first call.
 
     The state is donated. `num_steps`, at most `MAX_STEPS`, is a run-time number, so that one
-    compiled program makes one step or a thousand, and the same steps either way.
+    compiled program makes one step or a thousand, and the same steps either way. `arguments` are what
+    else the program takes.
     """
 
     jitted: Any
     mesh: Mesh
+    arguments: tuple[Any, ...] = ()
 
     def check_fits(self, state: GANState, data: Data) -> None:
         """Compiles the program, which the next call then has, and checks that it fits into memory.
@@ -75,7 +77,7 @@ class TrainStep:
           UsageError: where it does not; the call would never return.
         """
         with jax.set_mesh(self.mesh):
-            sizes = self.jitted.lower(state, data, 0).compile().memory_analysis()
+            sizes = self.jitted.lower(state, data, 0, *self.arguments).compile().memory_analysis()
         if sizes is not None:  # a backend need not know
             size = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
             size += sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
@@ -85,7 +87,7 @@ class TrainStep:
     def __call__(self, state: GANState, data: Data, num_steps: jax.Array | int) -> TrainStepOutput:
         """Makes `num_steps` steps."""
         with jax.set_mesh(self.mesh):
-            return self.jitted(state, data, num_steps)
+            return self.jitted(state, data, num_steps, *self.arguments)
 
 
 class Pace:
@@ -157,6 +159,20 @@ class MetricWindow:
 
 def make_train_step(experiment: Experiment) -> TrainStep:
     """Makes the train step of an experiment."""
+    steps = make_step_function(experiment, experiment.config.seed)
+    jitted = jax.jit(steps, donate_argnums=0, out_shardings=replicated(experiment.mesh))
+    return TrainStep(jitted, experiment.mesh)
+
+
+def make_step_function(
+    experiment: Experiment, run_seed: jax.Array | int
+) -> Callable[[GANState, Data, Any], TrainStepOutput]:
+    """Makes the function of the train step, `(state, data, num_steps) -> TrainStepOutput`.
+
+    Args:
+      experiment: What is trained; numbers in it may be traced.
+      run_seed: The run's seed, which may be traced.
+    """
     config, dynamics = experiment.config, experiment.dynamics
     moments = {role: second_moment_of(getattr(config, f"{role}_optimizer")) for role in ROLES}
 
@@ -171,7 +187,7 @@ def make_train_step(experiment: Experiment) -> TrainStep:
 
     def step(state: GANState, data: Data) -> tuple[GANState, dict[str, jax.Array]]:
         first = state.step * dynamics.num_batches
-        seed = seed_after(config.seed, state.rollbacks)
+        seed = seed_after(run_seed, state.rollbacks)
         batches = [batch(data, seed, first + i) for i in range(dynamics.num_batches)]
         with counted_from(state.step):
             output = dynamics.step(
@@ -222,8 +238,7 @@ def make_train_step(experiment: Experiment) -> TrainStep:
         start = TrainStepOutput(state, collection.empty(), NotFinite(nowhere, nowhere, causes))
         return jax.lax.fori_loop(0, num_steps, body, start)
 
-    jitted = jax.jit(steps, donate_argnums=0, out_shardings=replicated(experiment.mesh))
-    return TrainStep(jitted, experiment.mesh)
+    return steps
 
 
 _AFTERWARDS = {f"update_norm/{role}" for role in ROLES}

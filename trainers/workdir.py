@@ -20,7 +20,7 @@ from gan.checkpoints.retention import Retention
 from gan.config import TrainConfig, from_mapping, to_json
 from gan.errors import UsageError
 from gan.files import append_line, replacing, user_path
-from gan.run_folder import check_ours, check_plain
+from gan.run_folder import check_ours, check_plain, check_single
 from gan.sharding import barrier
 from gan.untrusted import read_json
 
@@ -81,7 +81,8 @@ def open_workdir(
     check_writable(path)
     check_plain(path)
     check_ours(path)
-    with _lock(path), Checkpoints(path, retention) as checkpoints:
+    check_single(path)
+    with lock(path), Checkpoints(path, retention) as checkpoints:
         yield Workdir(path, checkpoints)
 
 
@@ -114,7 +115,7 @@ def check_writable(path: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def _lock(path: pathlib.Path) -> Iterator[None]:
+def lock(path: pathlib.Path) -> Iterator[None]:
     """Makes the folder where it is missing, and keeps every other process from writing into it.
 
     The system releases the lock when the process ends, however it ends. A folder made for a run that

@@ -17,7 +17,13 @@ from gan.games.game import Game, with_metrics
 from gan.games.in_turn import evaluate_in_turn
 from gan.games.logits import Logits, logit_metrics, loss_of_logits, split_output
 from gan.games.microbatches import Evaluate, Evaluation, over_microbatches
-from gan.games.networks import apply_generator, apply_network, check_shape, split_generator
+from gan.games.networks import (
+    apply_generator,
+    apply_network,
+    check_shape,
+    draw_examples,
+    split_generator,
+)
 from gan.games.penalties import Penalties, apply_penalties, update_number
 from gan.losses import Loss
 from gan.players import (
@@ -31,7 +37,6 @@ from gan.players import (
     training_state,
     with_training_state,
 )
-from gan.precision import at_least_float32
 from gan.regularizers import PenaltyInputs, Regularizer
 
 _LEAST_DIVISOR = 1e-12  # a smaller derivative cannot be divided by
@@ -392,7 +397,4 @@ class AdversarialGame(Game):
           truncation: Factor of each w's distance from the mean of w (Karras et al., CVPR 2019, section
             B), a number; None for a generator without a mapping network.
         """
-        variables = {"params": params, **network_variables(variables)}
-        options = {} if truncation is None else {"truncation": truncation}
-        examples: Any = self.generator.apply(variables, latents, labels, train=False, **options)
-        return at_least_float32(examples)
+        return draw_examples(self.generator, params, variables, latents, labels, truncation)

@@ -7,7 +7,7 @@ import jax
 from flax import linen as nn
 
 from gan.errors import UsageError
-from gan.players import PlayerState, Role, Variables, network_variables
+from gan.players import Params, PlayerState, Role, Variables, network_variables
 from gan.precision import at_least_float32
 
 
@@ -63,6 +63,21 @@ def apply_network(
         {"params": player.params, **own}, *inputs, train=True, mutable=list(own), **options
     )
     return jax.tree.map(at_least_float32, output), variables
+
+
+def draw_examples(
+    module: nn.Module,
+    params: Params,
+    variables: Variables,
+    latents: jax.Array,
+    labels: jax.Array | None,
+    truncation: Any = None,
+) -> jax.Array:
+    """Generates examples `[B, *shape]` in evaluation mode: see `AdversarialGame.sample`."""
+    own = {"params": params, **network_variables(variables)}
+    options = {} if truncation is None else {"truncation": truncation}
+    examples: Any = module.apply(own, latents, labels, train=False, **options)
+    return at_least_float32(examples)
 
 
 def check_shape(role: Role, output: jax.Array, shape: tuple[int, ...]) -> None:
