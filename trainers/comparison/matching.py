@@ -32,7 +32,9 @@ def score_at(step: float, steps: Sequence[int], scores: Sequence[float]) -> floa
     Returns:
       The score; infinite between an infinite one and any other; NaN before the first evaluation.
     """
-    place = int(np.searchsorted(steps, step * (1 - 1e-12)))  # the evaluation at the step, or after it
+    place = int(
+        np.searchsorted(steps, step * (1 - 1e-12))
+    )  # the evaluation at the step, or after it
     if place == len(steps) or (place == 0 and not math.isclose(steps[0], step)):
         return math.nan
     after = scores[place]

@@ -15,10 +15,12 @@ RATE = "{lr}"
 
 _OPTIMIZERS = tuple(f"{role}_optimizer" for role in ROLES)
 _SAME_FOR_ALL = ("seed", "batch_size", "generator_batch_size")  # else costs could not be compared
+_ALSO = ("num_steps", "on_nonfinite")
 KEYS = tuple(
     key
     for key, setting in SETTINGS.items()
-    if setting.on_resume in (OnResume.REFUSE, OnResume.TRANSFER) and key not in _SAME_FOR_ALL
+    if key in _ALSO
+    or (setting.on_resume in (OnResume.REFUSE, OnResume.TRANSFER) and key not in _SAME_FOR_ALL)
 )
 """The config keys that a method can set: those that change what a run computes, but not of what."""
 
