@@ -81,7 +81,7 @@ def test_failed_runs_are_the_worst_whatever_else_a_method_reached():
     half = result("half: dynamics=sga", [[1, 1, 1, 1], [1, 1, None, None]])
     rows = rank([half, good], "steps", FID, [])
     assert [row.result.method.name for row in rows] == ["good", "half"]
-    assert (rows[1].deciding.num_failed, rows[1].deciding.mean_of_finite) == (1, 1)
+    assert (rows[1].deciding.num_infinite, rows[1].deciding.mean_of_finite) == (1, 1)
     assert rows[1].deciding.mean == math.inf
     assert rows[1].deciding.interval is None
     assert rows[0].better == {"half": 0.5}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from gan.config import TrainConfig
-from gan.errors import UsageError, nearest
+from gan.errors import RunError, UsageError, nearest
 from gan.metrics.metric import Score, choose_metrics, find_score
 from gan.optimizers import OPTIMIZERS
 from gan.players import ROLES
@@ -66,6 +66,7 @@ class Comparison:
         """Trains what is not trained yet, writes the report, and returns its table.
 
         Raises:
+          RunError: where no method has a finite score.
           Stopped: where `stop` asked for it; the same call goes on.
         """
         for table in dict.fromkeys(own.describe_networks() for own in self._experiments.values()):
@@ -76,7 +77,8 @@ class Comparison:
             "tuning: %d methods at %d learning rates", len(tuned), len(self._design.learning_rates)
         )
         tuning = self._by_method(finish(plan, stop))
-        rates = self._choose_rates(tuning)
+        if not (rates := self._choose_rates(tuning)):
+            raise RunError(f"{self._output}: no method has a finite score at any learning rate")
         plan = [
             run for method in self._design.methods if method.name in rates
             for run in self._runs(method, rates[method.name], "reported")
@@ -115,10 +117,10 @@ class Comparison:
         """Builds every part of a method, and its optimizers at every learning rate."""
         configs = [method.config(self._config, rate) for rate in self._design.rates(method)]
         try:
-            for config in configs:
+            experiment = build(configs[0])
+            for config in configs[1:]:
                 for role in ROLES:
                     OPTIMIZERS.build(getattr(config, f"{role}_optimizer"))
-            experiment = build(configs[0])
         except UsageError as error:
             raise UsageError(f"--method {method.name!r}: {error}") from error
         count, num_steps = self._design.num_evaluations, configs[0].num_steps
@@ -161,14 +163,14 @@ class Comparison:
         return by_name
 
     def _choose_rates(self, tuning: dict[str, list[Outcome]]) -> dict[str, float | None]:
-        """Returns the best learning rate by method; leaves out a method that failed at each of them."""
+        """Returns the best learning rate by method; leaves out a method without a finite score at any."""
         rates: dict[str, float | None] = {}
         for place, method in enumerate(self._design.methods):
             grid = self._design.rates(method)
             rate = grid[0] if len(grid) == 1 else None
             if len(grid) > 1 and tuning[method.name]:
                 if (rate := choose_rate(tuning[method.name], self._score)) is None:
-                    logging.warning("%s failed at every learning rate", method.name)
+                    logging.warning("%s: no finite score at any learning rate", method.name)
                     continue
             elif len(grid) > 1:
                 continue  # nothing of it is finished

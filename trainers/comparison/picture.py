@@ -12,8 +12,8 @@ from gan.metrics.metric import Score
 from gan.trainers.comparison.matching import Match
 from gan.trainers.comparison.ranking import Estimate, MethodResult, Row, scores_along
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F00", "#000000")
-"""Okabe and Ito's, which the colour-blind can tell apart; yellow, hardly seen on white, is darker."""
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Okabe and Ito's, which the colour-blind can tell apart, without yellow and black."""
 
 _STYLES = ("-", "--", ":", "-.")
 _COLUMNS = 4
@@ -53,15 +53,13 @@ def draw(
     looks = {label: _look(place) for place, label in enumerate(sorted(labels))}
     for axes, (dynamics, own) in zip(grid, panels.items(), strict=False):
         for row in rows:
-            if row not in own:
-                axes.plot(
-                    *_curve(row.result, score, match)[:2], color="0.85", linewidth=0.8, zorder=1
-                )
-        for row in rows:
-            if row.result.method.name == baseline and row not in own:
+            if row.result.method.name == baseline:
                 _draw_method(axes, row, score, match, f"baseline: {baseline}", _BLACK)
-        for row in own:
-            _draw_method(axes, row, score, match, _label(row), looks[_label(row)])
+            elif row in own:
+                _draw_method(axes, row, score, match, _label(row), looks[_label(row)])
+            else:
+                costs, means, _, _ = _curve(row.result, score, match)
+                axes.plot(costs, means, color="0.85", linewidth=0.8, zorder=1)
         axes.set_title(dynamics, fontsize=9)
         axes.legend(fontsize=7, frameon=False)
     for axes in grid[len(panels) :]:
@@ -97,7 +95,7 @@ def _curve(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Returns cost, mean, and both ends of the interval, at each evaluation, `[P]` each.
 
-    NaN is a mean of runs of which one has failed, and an interval that there is none of.
+    NaN is a mean that is infinite, and an interval that there is none of.
     """
     cost = own.cost_of_step(match)
     assert cost is not None

@@ -76,7 +76,7 @@ def _or_worst(value: float, score: Score) -> float:
 def choose_rate(tuning: Sequence[Outcome], score: Score) -> float | None:
     """Returns the learning rate with the best mean score at the end of its runs.
 
-    Returns None where runs failed at every rate. Of equal rates it is the smallest.
+    Returns None where at every rate a run has no finite score. Of equal rates it is the smallest.
     """
     ends: dict[float, list[float]] = {}
     for outcome in tuning:
@@ -93,7 +93,7 @@ class Estimate:
     """A score of a method over seeds.
 
     Attributes:
-      values: One for each seed; infinite where the run failed.
+      values: One for each seed; infinite where the run failed, or the score itself is infinite.
       interval: Of the mean; see `mean_interval`.
     """
 
@@ -107,17 +107,17 @@ class Estimate:
 
     @property
     def mean(self) -> float:
-        """The mean; infinite where a run failed, NaN where there is no score yet."""
+        """The mean; infinite where a score is, NaN where there is none yet."""
         return float(np.mean(self.values)) if self.values else math.nan
 
     @property
-    def num_failed(self) -> int:
-        """Number of runs without a finite score."""
+    def num_infinite(self) -> int:
+        """Number of seeds without a finite score."""
         return sum(math.isinf(value) for value in self.values)
 
     @property
     def mean_of_finite(self) -> float:
-        """The mean over the runs that did not fail; NaN where all did."""
+        """The mean over the seeds with a finite score; NaN where there is none."""
         finite = [value for value in self.values if math.isfinite(value)]
         return float(np.mean(finite)) if finite else math.nan
 
@@ -175,7 +175,7 @@ def rank(
 
     def order(row: Row) -> tuple[bool, int, float]:
         mean = sign * row.deciding.mean_of_finite
-        return math.isnan(mean), row.deciding.num_failed, mean
+        return math.isnan(mean), row.deciding.num_infinite, mean
 
     return sorted(rows, key=order)
 

@@ -153,11 +153,11 @@ def _table(found: Found, rows: Sequence[Row]) -> str:
 
 
 def _estimate(estimate: Estimate, number_format: str) -> str:
-    """Formats a mean with its interval; says how many runs have failed."""
-    if estimate.num_failed:
+    """Formats a mean with its interval; says how many scores are not finite."""
+    if estimate.num_infinite:
         rest = estimate.mean_of_finite
         others = "" if math.isnan(rest) else f", the others {rest:{number_format}}"
-        return f"{estimate.num_failed} of {len(estimate.values)} failed{others}"
+        return f"{estimate.num_infinite} of {len(estimate.values)} not finite{others}"
     if math.isnan(estimate.mean):
         return "not evaluated so early"
     text = f"{estimate.mean:{number_format}}"
@@ -192,12 +192,12 @@ def _notes(found: Found) -> list[str]:
             elif missing := [step for step in outcome.run.steps if step not in outcome.along]:
                 notes.append(
                     f"{own.method.name}, seed {outcome.run.config.seed}: no score at {len(missing)} steps, "
-                    f"which count as failed; history.jsonl in its folder says why"
+                    f"which count as the worst; history.jsonl in its folder says why"
                 )
     for method in found.left_out:
-        outcomes = found.tuning[method.name]
-        failed = outcomes and all(outcome.failure is not None for outcome in outcomes)
-        reason = "failed at every learning rate" if failed else "no run is finished"
+        reason = (
+            "no finite score at any learning rate" if found.tuning[method.name] else "not run yet"
+        )
         notes.append(f"{method.name} is left out: {reason}")
     if notes:
         notes = ["\n".join(notes)]

@@ -119,9 +119,13 @@ def check_folders(runs: Iterable[ComparedRun]) -> None:
     for run in runs:
         if (old := read_config(run.workdir)) is None:
             continue
-        for key, line in difference(old, run.config).items():
-            if SETTINGS[key].on_resume is not OnResume.ALLOW or key in _DECIDE_SCORES:
-                raise UsageError(f"{run.workdir}: {line}; another --output is needed")
+        lines = [
+            line
+            for key, line in difference(old, run.config).items()
+            if SETTINGS[key].on_resume is not OnResume.ALLOW or key in _DECIDE_SCORES
+        ]
+        if lines:
+            raise UsageError(f"{run.workdir}: {'; '.join(lines)}: another --output is needed")
 
 
 def finish(runs: Sequence[ComparedRun], stop: Stop | None) -> list[Outcome]:
