@@ -86,6 +86,7 @@ def test_the_report_has_what_the_runs_have_logged(finished):
         "ours": 4, "adam": 8, "bad": 8,
     }  # fmt: skip
     assert report["tables"]["steps"]["baseline"] == "adam"
+    assert done.stderr.count("| Name") == 2  # the networks' tables, once for all runs
     assert (output / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -64,6 +64,7 @@ def draw(
         axes.legend(fontsize=7, frameon=False)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
+    grid[0].locator_params(axis="x", nbins=5)
     _set_scale(grid[0], rows, score, match)
     better = "higher" if score.higher_is_better else "lower"
     num_seeds = max(len(row.result.reported) for row in rows)

@@ -104,7 +104,7 @@ def _caption(found: Found, rows: Sequence[Row]) -> str:
     )
     tuned = (
         f"learning rates: the best of {', '.join(f'{rate:g}' for rate in design.learning_rates)} on "
-        f"{design.num_tuning_seeds} other seeds"
+        f"{design.num_tuning_seeds} other seed{'s' * (design.num_tuning_seeds > 1)}"
     )
     statistics = (
         f"mean [95% bootstrap interval]; better: how often a run is better than one of "
