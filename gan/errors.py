@@ -16,6 +16,10 @@ class RunError(Exception):
     """Something failed while it ran: a command line exits with 1."""
 
 
+class NotFiniteError(RunError):
+    """A run that diverged: its numbers, or its samples, are not finite."""
+
+
 class Stopped(Exception):  # noqa: N818
     """A signal ended the run, which is saved: a command line exits with 128 + its number."""
 

@@ -91,13 +91,17 @@ def replacing(path: pathlib.Path, *, shared: bool = False) -> Iterator[pathlib.P
 def append_line(path: pathlib.Path, line: str) -> None:
     """Appends a line to a file, and flushes it to disk; makes the file where it is missing.
 
+    Where a crash has cut the last line short, the new one does not go on in it.
+
     Raises:
       OSError: where that fails, and for a link: a run's folder may be a stranger's, and the link lead to
         a file of the user's.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     with os.fdopen(os.open(path, flags, 0o666), "a") as file:
-        file.write(line + "\n")
+        size = os.fstat(file.fileno()).st_size
+        is_cut = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+        file.write("\n" * is_cut + line + "\n")
         file.flush()
         os.fsync(file.fileno())
 

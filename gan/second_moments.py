@@ -1,7 +1,7 @@
 """Adam's second moments, and how large a gradient is when it is measured by them."""
 
 import inspect
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import optax
 
 from gan.optimizers import OPTIMIZERS
 from gan.schedules import ScalarOrSchedule, of_run_step, value_at
-from gan.specs import specs_in
+from gan.specs import is_named_number, specs_in
 
 # Those that divide by sqrt(v_hat + eps_root) + eps, with v a mean of squared gradients in their state.
 _ADAM = {
@@ -69,7 +69,7 @@ def second_moment_of(text: str) -> SecondMoment | None:
     Returns:
       None where the optimizer has none as Adam makes it, or several that differ in these numbers.
     """
-    found = set()
+    found: list[tuple[Any, ...]] = []
     for spec in specs_in(text):
         if OPTIMIZERS.owner(spec.name) is not OPTIMIZERS:
             continue
@@ -81,11 +81,19 @@ def second_moment_of(text: str) -> SecondMoment | None:
         bound = inspect.Signature(list(parameters.values())).bind(*spec.args, **dict(spec.kwargs))
         bound.apply_defaults()
         given = bound.arguments
-        found.add((given["b2"], given["eps"], given.get("eps_root", 0.0)))
-    if len(found) != 1:
+        found.append((given["b2"], given["eps"], given.get("eps_root", 0.0)))
+    if not found or any(_differ(found[0], other) for other in found[1:]):
         return None
-    b2, eps, eps_root = map(OPTIMIZERS.resolve, found.pop())
-    return SecondMoment(of_run_step(b2), eps, eps_root)
+    b2, eps, eps_root = found[0]
+    return SecondMoment(of_run_step(OPTIMIZERS.resolve(b2)), eps, eps_root)
+
+
+def _differ(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    """Returns whether numbers are not known to be the same; what is traced has no value yet."""
+    pairs = zip(some, others, strict=True)
+    return any(
+        a is not b and (is_named_number(a) or is_named_number(b) or a != b) for a, b in pairs
+    )
 
 
 def _states(opt_state: optax.OptState) -> list[optax.OptState]:

@@ -8,12 +8,23 @@ import pytest
 from gan.errors import UsageError
 from gan.files import (
     _temporary_cache,
+    append_line,
     cache_folder,
     read_arrays,
     replacing,
     user_path,
     write_arrays,
 )
+
+
+def test_a_line_does_not_go_on_in_one_that_a_crash_has_cut_short(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    append_line(path, "first")
+    append_line(path, "second")
+    assert path.read_text() == "first\nsecond\n"
+    path.write_text("first\nsec")
+    append_line(path, "third")
+    assert path.read_text() == "first\nsec\nthird\n"
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):

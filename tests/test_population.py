@@ -2,13 +2,7 @@
 
 import dataclasses
 import json
-import os
-import random
-import re
 import signal
-import subprocess
-import sys
-import time
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +16,6 @@ from gan.optimizers import OPTIMIZERS
 from gan.preemption import Stop
 from gan.specs import map_numbers, numbers_by_name, parse, to_text
 from gan.trainers.experiment import build
-from gan.trainers.population import members as members_module
 from gan.trainers.population import train_members
 from gan.trainers.population.program import find_alike, make_programs
 from gan.trainers.population.together import Together
@@ -30,7 +23,6 @@ from gan.trainers.run import load
 from gan.trainers.run import train as train_run
 from gan.trainers.train import train
 from tests.every import every_optimizer
-from tests.scripts import ROOT, run_script_here
 
 BASE = {
     "dataset": "gaussians", "generator": "mlp(8, 1)", "discriminator": "mlp(8, 1)", "batch_size": 8,

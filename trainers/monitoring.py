@@ -10,7 +10,7 @@ from clu import metrics as clu_metrics
 
 from gan import parts
 from gan.callbacks import CallbackInput
-from gan.errors import RunError, describe
+from gan.errors import NotFiniteError, describe
 from gan.state import GANState
 from gan.trainers.experiment import Experiment
 from gan.trainers.metric_writers import logged_lines
@@ -138,7 +138,7 @@ class Monitor:
           The number of those that were not finite.
 
         Raises:
-          RunError: where the policy ends the run.
+          NotFiniteError: where the policy ends the run.
         """
         skipped, nonfinite_updates, causes = jax.device_get(tuple(found))
         skipped, nonfinite_updates = skipped[:num_steps], nonfinite_updates[:num_steps]
@@ -153,7 +153,7 @@ class Monitor:
         self._workdir.record(steps[0], "nonfinite", text, steps=steps, causes=names)
         overflowed = bool(nonfinite_updates.any())
         if (why := self._policy.reason_to_end(self._skipped_in_a_row, overflowed)) is not None:
-            raise RunError(f"{text}; {self._newest_checkpoint()}. {why}")
+            raise NotFiniteError(f"{text}; {self._newest_checkpoint()}. {why}")
         return len(steps)
 
     def after_log(self, step: int, values: Mapping[str, float]) -> None:

@@ -12,7 +12,7 @@ from gan.checkpoints import Checkpoints, DamageError, Manifest
 from gan.config import SETTINGS, OnResume, TrainConfig, difference, from_mapping
 from gan.data import description
 from gan.data.description import Description
-from gan.errors import RunError, UsageError
+from gan.errors import NotFiniteError, RunError, UsageError
 from gan.files import user_path
 from gan.players import ROLES
 from gan.run_folder import check_plain
@@ -230,11 +230,11 @@ def roll_back(
         from before the change.
 
     Raises:
-      RunError: where the run went back as often as the policy allows.
+      NotFiniteError: where the run went back as often as the policy allows.
     """
     rollbacks, step, checkpoints = int(state.rollbacks), int(state.step), workdir.checkpoints
     if rollbacks >= experiment.on_nonfinite.max_rollbacks:
-        raise RunError(
+        raise NotFiniteError(
             f"step {step}: the run went back {rollbacks} times already, and on_nonfinite = "
             f"{experiment.config.on_nonfinite!r} allows no more"
         )

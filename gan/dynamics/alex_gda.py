@@ -63,6 +63,10 @@ class AlexGDA(Dynamics):
     delta: Annotated[float, AtLeast(0)] = 1.2
     updates_in_sequence: ClassVar[bool] = True
 
+    @property
+    def gradients_per_step(self) -> int:  # noqa: D102
+        return 2
+
     def init(self, players: Pair[PlayerState]) -> AlexGDAState:
         """Starts from a copy of the generator's parameters, since the state may be donated."""
         return AlexGDAState(jax.tree.map(jnp.copy, players.generator.params))

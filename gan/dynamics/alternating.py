@@ -40,6 +40,10 @@ class Alternating(Dynamics):
         return self.discriminator_steps
 
     @property
+    def gradients_per_step(self) -> int:  # noqa: D102
+        return self.discriminator_steps + 1
+
+    @property
     def reuses_fakes(self) -> bool:  # noqa: D102
         return self.reuse_fakes
 

@@ -68,6 +68,10 @@ class Anchored(Dynamics):
     decay: Annotated[float, Within(0, 1)] = 1.0
     refresh: Annotated[int, AtLeast(0)] = 0
 
+    @property
+    def gradients_per_step(self) -> int:  # noqa: D102
+        return 2
+
     def init(self, players: Pair[PlayerState]) -> AnchoredState:
         """Sets the anchor to a copy of the parameters, since the state may be donated."""
         return AnchoredState(jax.tree.map(jnp.copy, params_of(players)), jnp.zeros([], jnp.int32))

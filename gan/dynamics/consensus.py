@@ -37,6 +37,10 @@ class Consensus(Dynamics):
     updates_in_sequence: ClassVar[bool] = True
 
     @property
+    def gradients_per_step(self) -> int:  # noqa: D102
+        return 4  # of F and J^T F
+
+    @property
     def needs_derivative(self) -> bool:  # noqa: D102
         return True
 

@@ -84,6 +84,15 @@ class Dynamics(BoundedFields, abc.ABC):
         return 1
 
     @property
+    def gradients_per_step(self) -> int | None:
+        """Number of gradients, of either player, that one step computes; None where it is not said.
+
+        A product of a vector with the Jacobian of the vector field, or with its transpose, counts as
+        two: it is a derivative of both players' gradients.
+        """
+        return None
+
+    @property
     def needs_derivative(self) -> bool:
         """True if a step differentiates the vector field, and so the losses twice."""
         return False

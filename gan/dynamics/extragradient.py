@@ -54,6 +54,10 @@ class Extragradient(Dynamics):
     def batches_per_update(self) -> int:  # noqa: D102
         return self.num_batches
 
+    @property
+    def gradients_per_step(self) -> int:  # noqa: D102
+        return 4
+
     def step(  # noqa: D102
         self,
         game: Game,

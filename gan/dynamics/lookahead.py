@@ -66,6 +66,10 @@ class Lookahead(Dynamics):
         return self.inner.batches_per_update
 
     @property
+    def gradients_per_step(self) -> int | None:  # noqa: D102
+        return self.inner.gradients_per_step
+
+    @property
     def needs_derivative(self) -> bool:  # noqa: D102
         return self.inner.needs_derivative
 

@@ -33,6 +33,10 @@ class PastExtragradient(Dynamics):
     Popov, 1980; Gidel et al., ICLR 2019, equations 15 and 16.
     """
 
+    @property
+    def gradients_per_step(self) -> int:  # noqa: D102
+        return 2
+
     def init(self, players: Pair[PlayerState]) -> Any:
         """Returns zeros in place of the gradient and loss at the last half step."""
         return pairwise(

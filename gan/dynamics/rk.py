@@ -62,6 +62,10 @@ class RungeKutta(Dynamics):
         return self.order
 
     @property
+    def gradients_per_step(self) -> int:  # noqa: D102
+        return 2 * self.order + (self.penalty > 0)
+
+    @property
     def needs_derivative(self) -> bool:  # noqa: D102
         return self.penalty > 0
 

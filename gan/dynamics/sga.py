@@ -42,6 +42,10 @@ class SGA(Dynamics):
     updates_in_sequence: ClassVar[bool] = True
 
     @property
+    def gradients_per_step(self) -> int:  # noqa: D102
+        return 6  # of F, J^T F and J F
+
+    @property
     def needs_derivative(self) -> bool:  # noqa: D102
         return True
 

@@ -27,6 +27,10 @@ class Simultaneous(Dynamics):
 
     updates_in_sequence: ClassVar[bool] = True
 
+    @property
+    def gradients_per_step(self) -> int:  # noqa: D102
+        return 2
+
     def step(  # noqa: D102
         self,
         game: Game,

@@ -80,6 +80,10 @@ class TiAda(Dynamics):
             )
 
     @property
+    def gradients_per_step(self) -> int:  # noqa: D102
+        return 2
+
+    @property
     def scales_gradients(self) -> bool:  # noqa: D102
         return True
 

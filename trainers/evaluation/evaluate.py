@@ -13,7 +13,7 @@ from gan.checkpoints import Checkpoints, DamageError, Manifest
 from gan.checkpoints.manifest import newest_protocol
 from gan.data import DATASETS, Dataset
 from gan.environment import check_precision
-from gan.errors import RunError, UsageError
+from gan.errors import NotFiniteError, RunError, UsageError
 from gan.files import user_path
 from gan.memory import check_num_images
 from gan.metrics.metric import deciding_scores
@@ -65,7 +65,7 @@ class Evaluator:
 
         Raises:
           UsageError: for weights that the run does not have.
-          RunError: where samples are not finite.
+          NotFiniteError: where samples are not finite.
         """
         step, protocol = int(state.step), self.scorer.protocol
         name = choose_name(self.experiment, state, weights)
@@ -240,10 +240,10 @@ def _players(state: GANState, weights: Any) -> Pair[PlayerState]:
 
 
 def _finite(batches: Iterable[tuple[np.ndarray, bool]], step: int) -> Iterator[np.ndarray]:
-    """Yields batches of samples; raises RunError for one that is not finite."""
+    """Yields batches of samples; raises NotFiniteError for one that is not."""
     for examples, finite in batches:
         if not finite:
-            raise RunError(f"samples of step {step} have values that are not finite")
+            raise NotFiniteError(f"samples of step {step} have values that are not finite")
         yield examples
 
 

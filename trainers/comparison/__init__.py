@@ -1,0 +1,1 @@
+"""Comparisons of methods: the same GAN trained with each, at its own best learning rate."""
