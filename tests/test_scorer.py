@@ -239,7 +239,7 @@ def test_points_are_compared_with_their_mixture_alone():
     assert dataclasses.asdict(result.protocol) == {
         "features": "points", "features_digest": "", "resize": "none", "dataset": "gaussians",
         "data_digest": "", "num_real": 0, "num_fake": 1_500, "num_pairs": 0, "quantisation": "none",
-        "seed": 3, "classes": "none",
+        "seed": 3, "classes": "none", "game": "",
     }  # fmt: skip
     assert result.warnings == []
 
