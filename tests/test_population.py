@@ -84,9 +84,10 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("mesh", "on_cpu"), [("data(1)", True), ("data(2)", True), ("data(2)", False)]
+    ("mesh", "on_cpu", "placement"),
+    [("data(1)", True, "streamed"), ("data(2)", True, "auto"), ("data(2)", False, "streamed")],
 )
-def test_each_run_is_what_it_is_alone(tmp_path, alone, monkeypatch, mesh, on_cpu):
+def test_each_run_is_what_it_is_alone(tmp_path, alone, monkeypatch, mesh, on_cpu, placement):
     """Side by side; each device in turn; batched, as on a GPU."""
     init = Together.__init__
 
@@ -95,7 +96,7 @@ def test_each_run_is_what_it_is_alone(tmp_path, alone, monkeypatch, mesh, on_cpu
         self._on_cpu = on_cpu
 
     monkeypatch.setattr(Together, "__init__", with_vmap)
-    members = folders(tmp_path, four(mesh=mesh))
+    members = folders(tmp_path, four(mesh=mesh, data_placement=placement))
     assert train_members(members) == dict.fromkeys(members)
     for path, single in zip(members, alone, strict=True):
         assert_same(load(path).state, load(single).state)
@@ -152,7 +153,7 @@ def programs(*configs):
     return [
         (program is not None, paths)
         for alike in find_alike(experiments)
-        for program, paths in make_programs(alike, jax.devices()[0])
+        for program, paths in make_programs(alike, jax.devices()[0], {})
     ]
 
 
