@@ -81,6 +81,7 @@ def modules(root):
 ROOMS = {  # whose files are tested together
     "gan/analysis": "trajectories", "gan/dynamics": "dynamics", "gan/games": "games",
     "gan/metrics": "metrics", "gan/data/sources": "datasets", "gan/regularizers": "regularizers",
+    "trainers/population": "population",
 }  # fmt: skip
 ELSEWHERE = {  # tested by a file with a more telling name
     "nonfinite": "monitoring", "manifest": "checkpoints",

@@ -1,8 +1,16 @@
 """Populations: each run is what it is alone, whatever happens to the others."""
 
+import contextlib
+import csv
 import dataclasses
+import functools
 import json
+import os
+import random
 import signal
+import subprocess
+import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +31,7 @@ from gan.trainers.run import load
 from gan.trainers.run import train as train_run
 from gan.trainers.train import train
 from tests.every import every_optimizer
+from tests.scripts import ROOT, run_script_here
 
 BASE = {
     "dataset": "gaussians", "generator": "mlp(8, 1)", "discriminator": "mlp(8, 1)", "batch_size": 8,
@@ -75,9 +84,10 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("mesh", "on_cpu"), [("data(1)", True), ("data(2)", True), ("data(2)", False)]
+    ("mesh", "on_cpu", "placement"),
+    [("data(1)", True, "streamed"), ("data(2)", True, "auto"), ("data(2)", False, "streamed")],
 )
-def test_each_run_is_what_it_is_alone(tmp_path, alone, monkeypatch, mesh, on_cpu):
+def test_each_run_is_what_it_is_alone(tmp_path, alone, monkeypatch, mesh, on_cpu, placement):
     """Side by side; each device in turn; batched, as on a GPU."""
     init = Together.__init__
 
@@ -86,7 +96,7 @@ def test_each_run_is_what_it_is_alone(tmp_path, alone, monkeypatch, mesh, on_cpu
         self._on_cpu = on_cpu
 
     monkeypatch.setattr(Together, "__init__", with_vmap)
-    members = folders(tmp_path, four(mesh=mesh))
+    members = folders(tmp_path, four(mesh=mesh, data_placement=placement))
     assert train_members(members) == dict.fromkeys(members)
     for path, single in zip(members, alone, strict=True):
         assert_same(load(path).state, load(single).state)
@@ -100,10 +110,9 @@ def test_each_run_is_what_it_is_alone(tmp_path, alone, monkeypatch, mesh, on_cpu
     assert train_run(again, path).step == 7
 
 
-@pytest.mark.parametrize("mesh", ["data(1)", "data(2)"])
-def test_one_that_fails_changes_no_other(tmp_path, alone, mesh):
-    configs = four(mesh=mesh)
-    configs[1] = dataclasses.replace(configs[1], generator_optimizer=rate(3e38))
+def test_one_that_fails_changes_no_other(tmp_path, alone):
+    configs = four(mesh="data(2)")
+    configs[1] = dataclasses.replace(configs[1], generator_optimizer=rate(1e30))
     members = folders(tmp_path, configs)
     results = list(train_members(members).values())
     assert isinstance(results[1], RunError)
@@ -144,7 +153,7 @@ def programs(*configs):
     return [
         (program is not None, paths)
         for alike in find_alike(experiments)
-        for program, paths in make_programs(alike, jax.devices()[0])
+        for program, paths in make_programs(alike, jax.devices()[0], {})
     ]
 
 
@@ -161,26 +170,39 @@ def test_what_decides_what_is_compiled_has_a_program_of_its_own():
     ]
     assert programs(*mixed) == [(True, [0, 2]), (True, [1, 3])]
     assert programs(config(batch_size=4), config()) == [(False, [0]), (False, [1])]
-    other_data = [config(dataset=f"gaussians(num_modes={n})") for n in (4, 8)]
+    other_data = [config(dataset=f"gaussians(modes={n})") for n in (4, 8)]
     assert programs(*other_data) == [(False, [0]), (False, [1])]
     same_program = config(seed=3, num_steps=9, log_every_steps=1, on_nonfinite="skip")
     assert programs(config(), same_program) == [(True, [0, 1])]
 
 
+def with_all_numbers(spec):
+    """The same spec with every number of its part that has a default."""
+    chain = parse(spec)
+    given = {name for name, _ in chain[0].kwargs} | {"learning_rate"}
+    defaults = {
+        name: parameter.default
+        for name, parameter in OPTIMIZERS.parameters(chain[0].name).items()
+        if isinstance(parameter.default, float) and name not in given and not chain[0].args
+    }
+    kwargs = (*chain[0].kwargs, *defaults.items())
+    return (dataclasses.replace(chain[0], kwargs=kwargs), *chain[1:])
+
+
 @pytest.mark.parametrize("spec", every_optimizer())
-def test_numbers_of_every_optimizer_can_be_traced_or_are_refused(spec):
-    """A number that is traced does what it does where it is known; it is never left out."""
+def test_a_number_of_an_optimizer_is_traced_as_it_is_or_not_at_all(spec):
+    """What cannot be traced is compiled apart; what can be does what it does where it is known."""
     numbers: list[float] = []
 
     def name(number):
         numbers.append(number)
         return parse(f"_{len(numbers) - 1}")[0]
 
-    named = to_text(map_numbers(parse(spec), name))
+    named = to_text(map_numbers(with_all_numbers(spec), name))
     params = {"w": jnp.arange(6.0).reshape(2, 3) / 7 - 0.3, "b": jnp.ones([3])}
 
     def two_updates(values):
-        with numbers_by_name({f"_{i}": value for i, value in enumerate(values)}):
+        with numbers_by_name({f"_{place}": value for place, value in enumerate(values)}):
             optimizer = OPTIMIZERS.build(named)
         own, state = params, optimizer.init(params)
         for scale in (1.0, -0.5):
@@ -189,20 +211,28 @@ def test_numbers_of_every_optimizer_can_be_traced_or_are_refused(spec):
             own = jax.tree.map(jnp.add, own, updates)
         return own
 
-    rows = [numbers, [n * 0.5 if isinstance(n, float) else n for n in numbers]]
-    try:
-        expected = [two_updates(row) for row in rows]
-    except Exception:  # noqa: BLE001 - it needs more than a gradient, and no run has it
+    def put(place, value, into):
+        return [*into[:place], value, *into[place + 1 :]]
+
+    traced = []
+    for place, number in enumerate(numbers):
+        with contextlib.suppress(Exception):
+            jax.eval_shape(lambda value, at=place: two_updates(put(at, value, numbers)), number)
+            traced.append(place)
+    other = list(numbers)
+    for place in traced:
+        other[place] = 0.5 * numbers[place] if isinstance(numbers[place], float) else numbers[place]
+
+    def with_traced(values):
+        return two_updates([values.get(place, own) for place, own in enumerate(numbers)])
+
+    columns = {place: jnp.array([numbers[place], other[place]]) for place in traced}
+    if not traced:
         return
-    try:
-        batched = jax.vmap(two_updates)([jnp.array(column) for column in zip(*rows, strict=True)])
-    except Exception:  # noqa: BLE001 - runs that differ in it are compiled apart
-        return
-    for index, own in enumerate(expected):
-        for key, leaf in own.items():
-            np.testing.assert_allclose(
-                batched[key][index], leaf, rtol=2e-4, atol=1e-6, err_msg=spec
-            )
+    batched = jax.vmap(with_traced)(columns)
+    for row, values in enumerate((numbers, other)):
+        for key, leaf in two_updates(values).items():
+            np.testing.assert_allclose(batched[key][row], leaf, rtol=2e-4, atol=1e-6)
 
 
 def test_numbers_of_other_parts_are_arguments_of_the_program(tmp_path):
@@ -223,6 +253,100 @@ def test_numbers_of_other_parts_are_arguments_of_the_program(tmp_path):
     for number, (path, single) in enumerate(members.items()):
         train(single, tmp_path / f"alone_{number}")
         assert_same(load(path).state, load(tmp_path / f"alone_{number}").state)
+
+
+CONFIG = f"def get_config():\n    return {BASE!r}\n"
+
+
+def test_a_population_as_a_user_has_it(tmp_path):
+    train_script = functools.partial(run_script_here, "train.py")
+    (tmp_path / "c.py").write_text(CONFIG)
+    folder = tmp_path / "runs"
+    first = train_script(
+        "--config", tmp_path / "c.py", "--workdir", folder, "--config.population=2"
+    )
+    assert "seed_1: [3] " in first.stderr
+    assert [line.split(" | ")[0] for line in first.stdout.splitlines()] == [
+        "| run", "|---|---|---|---|---|---|---|", "| seed_0", "| seed_1",
+    ]  # fmt: skip
+    with (folder / "sweep.csv").open() as file:
+        assert [row["steps"] for row in csv.DictReader(file)] == ["6", "6"]
+    longer = train_script("--workdir", folder, "--config.num_steps=7", "--config.population=3")
+    assert [row.split(" | ")[2] for row in longer.stdout.splitlines()[2:]] == ["7", "7", "7"]
+    assert "training from step 6" in longer.stderr
+    run_script_here("sample.py", "--workdir", folder / "seed_2", "--output", tmp_path / "x.png")
+    assert load(folder / "seed_1").config.seed == 1
+
+    single = tmp_path / "single"
+    train_script("--config", tmp_path / "c.py", "--workdir", single)
+    population = ("--config", tmp_path / "c.py", "--config.population=3", "--workdir")
+    named = f"{folder} is a population of 3 runs (seed_0, seed_1, seed_2): name one of them"
+    for script, args, words in (
+        ("sample.py", ("--workdir", folder, "--output", tmp_path / "y.png"), named),
+        ("evaluate.py", ("--workdir", folder), named),
+        ("train.py", ("--config", tmp_path / "c.py", "--workdir", folder), named),
+        ("train.py", (*population, single), "single holds a single run"),
+        ("train.py", (*population, folder, "--config.loss=hinge"), "loss was 'non_saturating' and is"),
+        ("train.py", (*population, folder, "--profile"), "--profile goes with a single run"),
+        ("train.py", (*population, tmp_path / "z", "--config.seed=4294967295"), "seed must be in [0, 4294967296)"),
+    ):  # fmt: skip
+        assert words in run_script_here(script, *args, code=2).stderr.strip().splitlines()[-1]
+
+
+def test_a_sweep_as_a_user_has_it(tmp_path):
+    (tmp_path / "c.py").write_text(CONFIG)
+    folder = tmp_path / "sweep"
+    sweep = functools.partial(
+        run_script_here, "sweep.py", "--config", tmp_path / "c.py", "--workdir", folder
+    )
+    rates = "generator_optimizer.learning_rate=1e-3,1e30"
+    done = sweep("--vary", rates, "--vary", "batch_size=4,8", code=1)
+    assert "2 of the runs failed: learning_rate=1e30_batch_size=4: step " in done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines()]
+    assert rows[0][:4] == ["| run", "generator_optimizer.learning_rate", "batch_size", "seed"]
+    assert [row[1:4] for row in rows[2:]] == [
+        ["1e-3", "4", "0"], ["1e-3", "8", "0"], ["1e30", "4", "0"], ["1e30", "8", "0"],
+    ]  # fmt: skip
+    again = run_script_here("train.py", "--workdir", folder, "--config.num_steps=7", code=1)
+    assert again.stdout.count("| 7 |") == 2
+    (folder / "members.json").write_text("[]")
+    words = "members.json does not name the runs of a sweep"
+    assert words in run_script_here("train.py", "--workdir", folder, code=2).stderr
+    for args, expected in (
+        (["--vary", "generator_optimizer.learning_rat=1,2"], "did you mean 'learning_rate'"),
+        (["--seeds", "0"], "--seeds must be at least 1"),
+        (["--vary", "loss=hinge"], "a population has at least 2 runs"),
+    ):
+        assert expected in sweep(*args, code=2).stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_it_ends_bit_by_bit_the_same(tmp_path):
+    (tmp_path / "c.py").write_text(CONFIG)
+    changes = ("num_steps=3000", "checkpoint_every_steps=100", "population=3")
+
+    def start(folder):
+        command = [sys.executable, ROOT / "scripts" / "train.py", "--config", tmp_path / "c.py"]
+        command += ["--workdir", folder, *(f"--config.{change}" for change in changes)]
+        environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, env=environment, text=True, **quiet)
+
+    undisturbed, folder, chance = tmp_path / "a", tmp_path / "b", random.Random(0)
+    assert start(undisturbed).wait() == 0
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
+        process = start(folder)
+        for line in process.stderr:
+            if "training from step" in line:
+                break
+        time.sleep(2 * chance.random())
+        process.send_signal(number)
+        process.communicate()
+    assert start(folder).wait() == 0
+    for name in ("seed_0", "seed_1", "seed_2"):
+        newest = [Checkpoints(own / name).newest() for own in (undisturbed, folder)]
+        assert newest[0].step == newest[1].step == 3000
+        assert newest[0].state == newest[1].state
 
 
 def test_misuse(tmp_path):

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gan.errors import UsageError
-from gan.specs import Spec, parse
+from gan.specs import Spec, map_numbers, numbers_by_name, parse, to_text
+from tests.every import every_optimizer
 
 names = st.from_regex(r"[a-z][a-z_0-9]{0,8}", fullmatch=True).filter(
     lambda name: (
@@ -94,3 +95,19 @@ def test_what_is_too_large_is_refused_in_a_short_line(text, words):
 
 def test_twenty_specs_within_one_another():
     assert parse("lookahead(" * 19 + "a" + ")" * 19)[0].name == "lookahead"
+
+
+@pytest.mark.parametrize("spec", every_optimizer())
+def test_what_is_written_is_what_was_parsed(spec):
+    assert parse(to_text(parse(spec))) == parse(spec)
+
+
+def test_numbers_in_a_spec_by_name():
+    chain = parse("a(1, 2.5, b=(c(-3), 'x'), d=True) | e")
+    found: list[float] = []
+    named = map_numbers(chain, lambda number: found.append(number) or Spec(f"n{len(found)}"))
+    assert found == [1, 2.5, -3]
+    assert to_text(named) == "a(n1, n2, b=(c(n3), 'x', ), d=True) | e"
+    with numbers_by_name({"n1": 1, "n2": 2.5, "n3": -3}):
+        assert parse(to_text(named)) == chain
+    assert parse(to_text(named)) == named

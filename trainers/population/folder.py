@@ -17,7 +17,7 @@ from gan.run_folder import check_ours, check_plain
 from gan.text_tables import format_markdown
 from gan.trainers.experiment import build
 from gan.trainers.metric_writers import logged_lines
-from gan.trainers.population.members import train_experiments
+from gan.trainers.population.members import plan
 from gan.trainers.workdir import check_writable, lock, read_config
 from gan.untrusted import read_json
 
@@ -76,13 +76,13 @@ def train_population(
     runs = grid or _saved(path, config) or _seeds(config)
     if len(runs) < 2:
         raise UsageError("a population has at least 2 runs; scripts/train.py trains one")
-    experiments = {path / name: build(own) for name, (_, own) in runs.items()}
+    planned = plan({path / name: build(own) for name, (_, own) in runs.items()})
     with lock(path):
         common = dataclasses.replace(config, population=len(runs))
         _write(path / "config.json", to_json(common))
         if grid:
             _write(path / _MEMBERS, json.dumps(_differences(common, grid), indent=2) + "\n")
-        found = train_experiments(experiments, stop=stop)
+        found = planned.train(stop)
         errors = {own.name: error for own, error in found.items() if error is not None}
         rows = _rows(path, runs, errors)
         with replacing(path / "sweep.csv") as beside, beside.open("w", newline="") as file:

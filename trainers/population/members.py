@@ -3,7 +3,7 @@
 import os
 import pathlib
 import signal
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,7 +13,9 @@ from absl import logging
 from gan import cli
 from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
+from gan.data import Examples
 from gan.errors import Stopped, describe
+from gan.memory import check_fits, device_memory, tree_bytes
 from gan.players import ROLES
 from gan.preemption import Stop
 from gan.trainers.experiment import Experiment, build
@@ -30,7 +32,7 @@ def train_members(
     """Trains runs; those that differ in seed and numbers alone have one compiled program.
 
     One that fails does not stop the others, and one that is complete is not run again. Each ends as if it
-    were trained alone, to rounding.
+    were trained alone, to rounding. They may differ in anything, `num_steps` too.
 
     Args:
       members: The folder of each run, and its config.
@@ -40,70 +42,35 @@ def train_members(
       For each folder why its run failed, or None.
 
     Raises:
-      UsageError: for a config that will not do, before any work.
+      UsageError: before any work, for a config that will not do, or where runs do not fit onto the devices.
       Stopped: where `stop` asked for it, after saving.
     """
-    return train_experiments({path: build(own) for path, own in members.items()}, stop=stop)
-
-
-def train_experiments(
-    experiments: Mapping[pathlib.Path, Experiment], *, stop: Stop | None = None
-) -> dict[pathlib.Path, Exception | None]:
-    """Trains runs whose parts are built: see `train_members`."""
-    stop = Stop() if stop is None else stop
-    left = [path for path, own in experiments.items() if not is_complete(path, own.config)]
-    results: dict[pathlib.Path, Exception | None] = dict.fromkeys(experiments)
-
-    def train_all(jobs: Mapping[pathlib.Path, _Job], workers: int) -> None:
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                ended = pool.map(lambda job: job(stop), jobs.values())
-                results.update(zip(jobs, ended, strict=True))
-            except BaseException:
-                stop.requested = stop.requested or signal.SIGINT  # the others save, and end
-                raise
-
-    alone: dict[pathlib.Path, _Job] = {}
-    for alike in find_alike(experiments):
-        if not set(left) & set(alike):
-            continue
-        devices = list(next(iter(alike.values())).mesh.devices.flat)
-        for program, paths in make_programs(alike, devices[0]):
-            jobs = [path for path in paths if path in left]
-            if program is None or (len(devices) == 1 and devices[0].platform == "cpu"):
-                alone |= {path: _Job(path, experiments[path], program) for path in jobs}
-            elif jobs:
-                configs = [experiments[path].config for path in paths]
-                together = Together(program, configs, devices)
-                numbers = {path: paths.index(path) for path in jobs}
-                together.expect(numbers.values())
-                train_all(
-                    {
-                        path: _Job(path, experiments[path], program, together, number)
-                        for path, number in numbers.items()
-                    },
-                    len(jobs),
-                )
-    train_all(alone, side_by_side([job.experiment for job in alone.values()]))
-    for error in results.values():
-        if isinstance(error, Stopped):
-            raise error
-    return results
+    return plan({path: build(own) for path, own in members.items()}).train(stop)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A run that is to be trained, in a thread of its own."""
+    """A run that is to be trained, in a thread of its own.
+
+    Attributes:
+      path: Its folder.
+      label: What its messages begin with.
+      experiment: Its parts.
+      program: What it executes, if it has that in common with others.
+      together: Whom its steps are made with, if that is in one call.
+      number: Which of them it is.
+    """
 
     path: pathlib.Path
+    label: str
     experiment: Experiment
     program: Program | None
-    together: Together | None = None
-    number: int = 0
+    together: Together | None
+    number: int
 
-    def __call__(self, stop: Stop) -> Exception | None:
+    def train(self, stop: Stop) -> Exception | None:
         """Trains it; returns why it failed."""
-        token = cli.LABEL.set(self.path.name)
+        token = cli.LABEL.set(self.label)
         try:
             if stop.requested is not None:
                 stop.leave("stopped before it began")
@@ -142,22 +109,104 @@ class _Job:
         )
 
 
-def side_by_side(experiments: Collection[Experiment]) -> int:
-    """Returns how many runs are trained at a time: the rule.
+@dataclass(frozen=True)
+class Plan:
+    """In which order runs are trained.
 
-    On a CPU a step of one run leaves cores idle: as many runs as there are cores, each of which makes its own
-    calls of the one compiled program. Convolutions that oneDNN computes have all cores already, and threads of
-    its own: one run at a time. docs/performance.md has the figures.
+    Attributes:
+      paths: The folders of all runs, those that are complete too.
+      rounds: Jobs that are begun together, and how many of them are trained at a time.
     """
-    if any(_has_convolutions(own) and own.convolutions.startswith("onednn") for own in experiments):
+
+    paths: tuple[pathlib.Path, ...]
+    rounds: tuple[tuple[tuple[_Job, ...], int], ...]
+
+    def train(self, stop: Stop | None = None) -> dict[pathlib.Path, Exception | None]:
+        """Trains them: see `train_members`."""
+        watched = Stop() if stop is None else stop
+        results: dict[pathlib.Path, Exception | None] = dict.fromkeys(self.paths)
+        for jobs, workers in self.rounds:
+            with ThreadPoolExecutor(workers) as pool:
+                try:
+                    for job, error in zip(
+                        jobs, pool.map(lambda job: job.train(watched), jobs), strict=True
+                    ):
+                        results[job.path] = error
+                except BaseException:
+                    watched.requested = (
+                        watched.requested or signal.SIGINT
+                    )  # the others save, and end
+                    raise
+        for error in results.values():
+            if isinstance(error, Stopped):
+                raise error
+        return results
+
+
+def plan(experiments: Mapping[pathlib.Path, Experiment]) -> Plan:
+    """Plans how runs are trained; reads their data, and writes nothing.
+
+    What program a run has depends on all runs, those too that are complete: the bits of its end must not
+    depend on when it was stopped.
+
+    Raises:
+      UsageError: where they do not fit onto the devices.
+    """
+    left = {path for path, own in experiments.items() if not is_complete(path, own.config)}
+    above = os.path.commonpath([path.parent for path in experiments]) if experiments else ""
+    examples: dict[tuple[str, str | None], Examples] = {}
+    alone: list[_Job] = []
+    rounds: list[tuple[tuple[_Job, ...], int]] = []
+    for alike in find_alike(experiments):
+        if not left & set(alike):
+            continue
+        devices = list(next(iter(alike.values())).mesh.devices.flat)
+        for program, paths in make_programs(alike, devices[0], examples):
+            in_one_call = program is not None and (len(devices) > 1 or devices[0].platform != "cpu")
+            together = None
+            if program is not None and in_one_call:
+                _check_memory(program.first, len(paths) // len(devices))
+                together = Together(program, [experiments[own].config for own in paths], devices)
+            jobs = tuple(
+                _Job(path, os.path.relpath(path, above), experiments[path], program, together, n)
+                for n, path in enumerate(paths)
+                if path in left
+            )
+            if together is None:
+                alone += jobs
+            elif jobs:
+                together.expect(job.number for job in jobs)
+                rounds.append((jobs, len(jobs)))
+    if alone:
+        rounds.append((tuple(alone), side_by_side([job.experiment for job in alone])))
+    return Plan(tuple(experiments), tuple(rounds))
+
+
+def side_by_side(experiments: Collection[Experiment]) -> int:
+    """Returns how many runs are trained at a time that each make their own calls: the rule.
+
+    On a CPU a step of one run leaves cores idle: as many runs as there are cores. Convolutions that oneDNN
+    computes have all cores already, and threads of its own there: one run at a time. So is one that has
+    several devices, or an accelerator, to itself. docs/populations.md has the figures.
+    """
+    if any(own.mesh.size > 1 or own.mesh.devices.flat[0].platform != "cpu" for own in experiments):
+        return 1
+    if any(own.convolutions.startswith("onednn") and _has_convolutions(own) for own in experiments):
         return 1
     return max(1, min(len(os.sched_getaffinity(0)), len(experiments)))
 
 
 def _has_convolutions(experiment: Experiment) -> bool:
     networks = jax.eval_shape(experiment.game.init, jax.random.key(0))
-    params = (networks.of(role)[0] for role in ROLES)
-    return any(leaf.ndim == 4 for leaf in jax.tree.leaves(list(params)))
+    params: Sequence[object] = [networks.of(role)[0] for role in ROLES]
+    return any(leaf.ndim == 4 for leaf in jax.tree.leaves(params))  # [H, W, I, O]
+
+
+def _check_memory(experiment: Experiment, runs: int) -> None:
+    """Raises UsageError where the states of so many runs do not fit onto a device."""
+    size = runs * tree_bytes(experiment.state_target())
+    memory = device_memory(experiment.mesh)
+    check_fits({f"a population of {runs} runs a device": size}, memory, "on each device")
 
 
 def is_complete(path: pathlib.Path, config: TrainConfig) -> bool:

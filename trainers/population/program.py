@@ -20,6 +20,7 @@ from jax.sharding import AxisType, Mesh
 from gan.config import SETTINGS, OnResume, TrainConfig
 from gan.data import Data, Examples, Loader
 from gan.data.loaders import DeviceResident
+from gan.data.permutation import check_indices
 from gan.sharding import replicated
 from gan.specs import Spec, map_numbers, numbers_by_name, parse, to_text
 from gan.state import GANState
@@ -95,7 +96,7 @@ class Program:
     ) -> None:
         self.first, self.examples, self._numbers = first, examples, dict(numbers)
         self._template = with_names(first.config, tuple(numbers))[0]
-        self._loaders: dict[Mesh, Loader] = {}
+        self._loaders: dict[Mesh, DeviceResident] = {}
         self._lock = threading.Lock()
         everywhere = replicated(first.mesh)
         self._init = jax.jit(self.init, out_shardings=everywhere)
@@ -126,7 +127,9 @@ class Program:
         """Returns whether parts can be built, and make a step, whose numbers are not known yet."""
         config, target = self.first.config, self.first.state_target()
         seed, numbers = self.arguments(config)
-        data = self.make_loader(self.first).at(config.seed, 0).data
+        loader = self.make_loader(self.first)
+        data = loader.at(config.seed, 0).data
+        loader.close()
         try:
             begin = jax.eval_shape(self.init, seed, numbers)
             after = jax.eval_shape(self.steps, target, data, 1, seed, numbers).state
@@ -148,10 +151,12 @@ class Program:
     def make_loader(self, member: Experiment) -> Loader:
         """Returns a run's loader; that of all examples is one for all runs on a device."""
         with self._lock:
-            loader = self._loaders.get(member.mesh)
-            if not isinstance(loader, DeviceResident):
+            loader: Loader | None = self._loaders.get(member.mesh)
+            if loader is None:
                 loader = Experiment.make_loader(member, self.examples)
-            return self._loaders.setdefault(member.mesh, loader)
+            if isinstance(loader, DeviceResident):
+                self._loaders[member.mesh] = loader
+            return loader
 
     def make_train_step(self, member: Experiment) -> TrainStep:
         """Makes a run's train step."""
@@ -179,7 +184,9 @@ class Member(Experiment):
     @classmethod
     def of(cls, experiment: Experiment, program: Program, mesh: Mesh) -> "Member":
         """Makes a member on some devices."""
-        return cls(**vars(dataclasses.replace(experiment, mesh=mesh)), program=program)
+        dataset = dataclasses.replace(experiment.dataset, load=lambda: program.examples)
+        own = dataclasses.replace(experiment, mesh=mesh, dataset=dataset)
+        return cls(**vars(own), program=program)
 
     def load_examples(self) -> Examples:
         """Returns the examples, which are read already."""
@@ -209,13 +216,16 @@ def find_alike(experiments: Mapping[Path, Experiment]) -> list[dict[Path, Experi
 
 
 def make_programs(
-    alike: Mapping[Path, Experiment], device: jax.Device
+    alike: Mapping[Path, Experiment],
+    device: jax.Device,
+    known: dict[tuple[str, str | None], Examples],
 ) -> list[tuple[Program | None, list[Path]]]:
     """Makes the programs of runs that differ in seed and numbers alone.
 
     Args:
       alike: The parts of each run, by its folder; see `find_alike`.
       device: The device that the programs are for, at first.
+      known: The examples of each dataset and `data_dir` that have been read; more are added.
 
     Returns:
       Groups of runs, each with its program; a run that is like no other has none.
@@ -224,7 +234,11 @@ def make_programs(
     if len(paths) == 1:
         return [(None, paths)]
     mesh = jax.make_mesh((1,), ("data",), (AxisType.Auto,), devices=[device])
-    examples = first.load_examples()
+    source = first.config.dataset, first.config.data_dir
+    if source not in known:
+        known[source] = first.load_examples()
+    examples = known[source]
+    check_indices(len(examples.labels), first.config.batch_size)
     first = dataclasses.replace(first.with_data(examples), mesh=mesh)
     columns = list(zip(*(with_names(own.config)[1] for own in alike.values()), strict=True))
     kinds = [float if any(isinstance(n, float) for n in column) else int for column in columns]

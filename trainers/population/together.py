@@ -56,7 +56,7 @@ class Together:
         if len(configs) % len(devices):
             raise UsageError(
                 f"{len(configs)} runs with one program do not divide over {len(devices)} devices: "
-                f"mesh = 'data(1)' takes one device, and so on"
+                f"mesh = 'data(1)' takes one of them"
             )
         self._program, self._each = program, len(configs) // len(devices)
         self._meshes = [
@@ -189,7 +189,9 @@ def _stack(trees: Sequence[Any]) -> Any:
 
 def _unstack(size: int, tree: Any) -> list[Any]:
     leaves, structure = jax.tree.flatten(tree)
-    return [structure.unflatten([leaf[place] for leaf in leaves]) for place in range(size)]
+    return [
+        jax.tree.unflatten(structure, [leaf[place] for leaf in leaves]) for place in range(size)
+    ]
 
 
 def _choose(index: jax.Array, values: Sequence[Any]) -> jax.Array:
@@ -213,7 +215,7 @@ class TogetherStep(TrainStep):
     number: int = field(kw_only=True)
 
     def check_fits(self, state: GANState, data: Data) -> None:
-        """Does nothing: see `train_experiments`."""
+        """Does nothing: `gan.trainers.population.members.plan` has looked at the states."""
 
     def __call__(self, state: GANState, data: Data, num_steps: Any) -> TrainStepOutput:
         """Makes `num_steps` steps."""
