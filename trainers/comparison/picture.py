@@ -70,9 +70,8 @@ def draw(
     num_seeds = max(len(row.result.reported) for row in rows)
     figure.supxlabel(match, fontsize=10)
     figure.supylabel(f"{score.name}, {better} is better", fontsize=10)
-    figure.suptitle(
-        f"{title}: mean of {num_seeds} seeds, with 95% bootstrap intervals", fontsize=11
-    )
+    what = f"mean of {num_seeds} seeds, with 95% bootstrap intervals" if num_seeds > 1 else "1 seed"
+    figure.suptitle(f"{title}: {what}", fontsize=11)
     with replacing(path) as beside:
         figure.savefig(beside, format="png")
 

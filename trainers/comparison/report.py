@@ -100,17 +100,22 @@ def _caption(found: Found, rows: Sequence[Row]) -> str:
     direction = "higher" if score.higher_is_better else "lower"
     what = (
         f"{found.config.dataset}: {score.name} ({direction} is better) of "
-        f"{found.config.eval_num_images:,} samples, {design.num_seeds} seeds"
+        f"{found.config.eval_num_images:,} samples, {_count(design.num_seeds, 'seed')}"
     )
-    tuned = (
-        f"learning rates: the best of {', '.join(f'{rate:g}' for rate in design.learning_rates)} on "
-        f"{design.num_tuning_seeds} other seed{'s' * (design.num_tuning_seeds > 1)}"
-    )
+    grid = ", ".join(f"{rate:g}" for rate in design.learning_rates)
+    tuned = f"learning rate {grid}"
+    if len(design.learning_rates) > 1:
+        others = _count(design.num_tuning_seeds, "other seed")
+        tuned = f"learning rates: the best of {grid} on {others}"
     statistics = (
         f"mean [95% bootstrap interval]; better: how often a run is better than one of "
         f"{found.baseline(rows)}"
     )
     return "\n".join([what, tuned, _matched(found, rows, design.match), statistics])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number > 1)}"
 
 
 def _matched(found: Found, rows: Sequence[Row], match: Match) -> str:
