@@ -66,6 +66,10 @@ class Lookahead(Dynamics):
         return self.inner.batches_per_update
 
     @property
+    def period(self) -> int:  # noqa: D102
+        return self.steps * self.inner.period
+
+    @property
     def needs_derivative(self) -> bool:  # noqa: D102
         return self.inner.needs_derivative
 

@@ -184,9 +184,10 @@ class AdversarialGame(Game):
             penalties = self._penalties("generator", point, drawn, fake)
             return (fake, penalties.value), (variables, penalties.metrics, penalties.means)
 
-        def judge(params: Params, fake: jax.Array) -> tuple[Any, Any]:
+        def judge(params: Params, judged: jax.Array) -> tuple[Any, Any]:
             point = players.put("discriminator", players.discriminator.at(params))
-            logits, variables = self._judge(point.discriminator, drawn, fake)
+            logits, variables = self._judge(point.discriminator, drawn, judged)
+            # Of `fake`, not of `judged`: what is derived here in the examples is a logit's alone.
             penalties = self._penalties("discriminator", point, drawn, fake, logits)
             return (logits, penalties.value), (variables, penalties)
 
@@ -342,8 +343,6 @@ class AdversarialGame(Game):
     ) -> Penalties:
         """Returns a player's penalties at a point: those that depend on logits alone, or the others."""
         discriminator, generator = players.discriminator, players.generator
-        if role == "discriminator":  # what the generator makes is a constant to it
-            fake, generator = jax.lax.stop_gradient((fake, generator))
 
         def critic(examples: jax.Array) -> jax.Array:
             """Returns the logits `[B]`, as a function of the examples alone."""
