@@ -6,12 +6,13 @@ its own, and the largest of their moduli, the spectral radius, is by how much a 
 the distance in the long run.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from gan.analysis.linear_steps import Momentum, StepMap
+from gan.analysis.linear_steps import PLAIN, Momentum, StepMap
 from gan.dynamics import DYNAMICS
 from gan.errors import UsageError
 
@@ -31,7 +32,7 @@ class Method:
     """
 
     dynamics: str
-    momentum: Momentum = Momentum()
+    momentum: Momentum = PLAIN
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,18 @@ def polynomial_dynamics(own: str = "") -> list[str]:
     return [name for name in names if _is_polynomial(name)]
 
 
+@functools.cache
 def _is_polynomial(spec: str) -> bool:
     try:
-        dynamics = DYNAMICS.build(spec)
+        return _step_map(spec, False).is_polynomial()
     except UsageError:  # it needs arguments
         return False
-    return StepMap(dynamics).is_polynomial()
+
+
+@functools.cache
+def _step_map(spec: str, nesterov: bool) -> StepMap:
+    """Builds a dynamics' map; it is compiled once for all checkpoints."""
+    return StepMap(DYNAMICS.build(spec), nesterov)
 
 
 def methods_of(own: Method, adam: bool) -> list[Method]:
@@ -108,13 +115,9 @@ def advise(
     if not largest or not methods:
         return [], np.zeros(len(values), bool)
     rates = np.append(_RATES / largest, rate)
-    maps = {
-        key: StepMap(DYNAMICS.build(key[0]), key[1])
-        for key in dict.fromkeys((own.dynamics, own.momentum.nesterov) for own in methods)
-    }
 
     def multipliers(method: Method, rates: np.ndarray) -> np.ndarray:
-        steps = maps[method.dynamics, method.momentum.nesterov]
+        steps = _step_map(method.dynamics, method.momentum.nesterov)
         return steps.multipliers(values, rates, method.momentum)
 
     tables = [multipliers(method, rates) for method in methods]  # of [R, E]

@@ -64,6 +64,10 @@ class Momentum(NamedTuple):
         return jax.tree.map(lambda m, g: self.b1 * m + (1 - self.b1) * g, mean, gradient)
 
 
+PLAIN = Momentum()
+"""Plain descent."""
+
+
 @dataclass(frozen=True)
 class LinearGame(Game):
     """A game with the vector field F(w) = J w, of which no losses need exist.
@@ -141,7 +145,9 @@ def linear_steps(
 
     def period(state: jax.Array, counters: list[Any]) -> tuple[jax.Array, list[Any]]:
         numbers, others = iter(unravel(state)), iter(counters)
-        point = tree.unflatten([next(numbers if own else others) for own in is_float])
+        point: tuple[Any, Any] = jax.tree.unflatten(
+            tree, [next(numbers if own else others) for own in is_float]
+        )
         for _ in range(dynamics.period):
             batches = [None] * dynamics.num_batches
             output = dynamics.step(game, optimizers, *point, batches, jax.random.key(0))
@@ -227,9 +233,7 @@ class StepMap:
             np.poly(np.linalg.eigvals(matrix)), np.poly(values), rtol=1e-7, atol=1e-9
         )
 
-    def multipliers(
-        self, values: np.ndarray, rates: np.ndarray, momentum: Momentum = Momentum()
-    ) -> np.ndarray:
+    def multipliers(self, values: np.ndarray, rates: np.ndarray, momentum: Momentum) -> np.ndarray:
         """Computes by how much a step multiplies the distance to the solution, for each eigenvalue of J.
 
         It holds for a dynamics that `is_polynomial`.

@@ -60,7 +60,9 @@ def path_angle(
 
     def between(one: Any, other: Any, place: jax.Array) -> Any:
         def on_line(a: jax.Array, b: jax.Array) -> jax.Array:
-            return a + place.astype(a.dtype) * (b - a) if jnp.issubdtype(a.dtype, float) else b
+            return (
+                a + place.astype(a.dtype) * (b - a) if jnp.issubdtype(a.dtype, jnp.floating) else b
+            )
 
         return jax.tree.map(on_line, one, other)
 

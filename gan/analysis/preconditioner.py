@@ -56,9 +56,7 @@ class Preconditioner:
     left_out: list[str]
 
 
-def find_preconditioner(
-    specs: Pair[str], players: Pair[PlayerState], step: int
-) -> Preconditioner:
+def find_preconditioner(specs: Pair[str], players: Pair[PlayerState], step: int) -> Preconditioner:
     """Finds the preconditioner of two players from the states of their optimizers.
 
     Args:
@@ -141,6 +139,4 @@ def _is_masked(leaf: Any) -> bool:
 
 def _merged(some: Any, others: Any) -> Any:
     """Joins two trees, each with `MaskedNode` where the other has its leaves."""
-    return jax.tree.map(
-        lambda a, b: b if _is_masked(a) else a, some, others, is_leaf=_is_masked
-    )
+    return jax.tree.map(lambda a, b: b if _is_masked(a) else a, some, others, is_leaf=_is_masked)

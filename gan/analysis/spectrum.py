@@ -48,12 +48,14 @@ class FieldJacobian:
       num_batches: B.
       products: `(v [N]) -> [B, N]`: J_b v for each batch b.
       transposed: `(u [N]) -> [N]`: J^T u.
+      traced: `(v [N]) -> [N]`: J v, for a function that JAX compiles.
     """
 
     size: int
     num_batches: int
     products: Product
     transposed: Product
+    traced: Callable[[jax.Array], jax.Array] | None = None
 
     def product(self, v: np.ndarray) -> np.ndarray:
         """Returns J v `[N]`."""
@@ -61,10 +63,12 @@ class FieldJacobian:
 
     def scaled(self, scale: np.ndarray) -> "FieldJacobian":
         """Returns that of the field whose parts are multiplied by `scale` `[N]`."""
+        traced = self.traced
         return replace(
             self,
             products=lambda v: scale * self.products(v),
             transposed=lambda u: self.transposed(scale * u),
+            traced=traced and (lambda v: jnp.asarray(scale, v.dtype) * traced(v)),
         )
 
 
@@ -165,7 +169,10 @@ def field_jacobian(
 
         return product
 
-    return FieldJacobian(point.size, len(keys), on_host(products), on_host(transposed))
+    return FieldJacobian(
+        point.size, len(keys), on_host(products), on_host(transposed),
+        lambda v: products(point, v, batches, keys).mean(0),
+    )  # fmt: skip
 
 
 def flat_field(
