@@ -102,7 +102,9 @@ def test_arnoldi_finds_the_rim_of_random_quadratic_games(seed):
     for kind in KINDS:
         for value in first_of(kind, exact, 2):
             upper = complex(value.real, abs(value.imag))
-            near = [own for own in spectrum.eigenvalues if abs(own.value - upper) < 0.02 * abs(upper)]
+            near = [
+                own for own in spectrum.eigenvalues if abs(own.value - upper) < 0.02 * abs(upper)
+            ]
             assert any(kind in own.kinds for own in near), (kind, value)
 
 
@@ -114,7 +116,9 @@ def test_standard_errors_are_those_of_the_eigenvalues_over_batches():
     matrices = matrix + 1e-5 * rng.normal(size=[5, 6, 6])
     of_batches = np.array([np.sort(np.linalg.eigvals(own).real) for own in matrices])
     expected = of_batches.std(0, ddof=1) / np.sqrt(5)
-    found = sorted(leading_spectrum(of_matrices(matrices), 6).eigenvalues, key=lambda x: x.value.real)
+    found = sorted(
+        leading_spectrum(of_matrices(matrices), 6).eigenvalues, key=lambda x: x.value.real
+    )
     np.testing.assert_allclose([own.error[0] for own in found], expected, rtol=1e-3)
     left = np.linalg.inv(basis)
     conditions = np.linalg.norm(left, axis=1) * np.linalg.norm(basis, axis=0)
@@ -143,7 +147,9 @@ def gan():
         rng = np.random.default_rng(0)
         players = pairwise(
             lambda own: PlayerState(
-                jax.tree.map(lambda x: jnp.asarray(x + 0.5 * rng.normal(size=x.shape)), own[0]), {}, ()
+                jax.tree.map(lambda x: jnp.asarray(x + 0.5 * rng.normal(size=x.shape)), own[0]),
+                {},
+                (),
             ),
             networks,
         )
@@ -162,7 +168,9 @@ def test_a_gans_eigenvalues_are_those_of_its_field_by_differences(gan):
         @jax.vmap
         def field(flat):
             drawn = (batches, keys)
-            return jax.lax.map(lambda d: flat_field(game, players, unravel(flat), *d), drawn).mean(0)
+            return jax.lax.map(lambda d: flat_field(game, players, unravel(flat), *d), drawn).mean(
+                0
+            )
 
         step = 1e-6 * np.eye(point.size)
         dense = np.asarray(field(point + step) - field(point - step)).T / 2e-6
@@ -302,7 +310,9 @@ def test_of_200_random_quadratics_the_predicted_best_way_is_the_measured_best(mo
     monkeypatch.setattr(advice, "_RATES", np.logspace(-1.5, 1, 26))
     rng = np.random.default_rng(0)
     games = [random_jacobian(rng) for _ in range(200)]
-    methods = [Method(d, m) for d in ("simultaneous", "extragradient") for m in (PLAIN, Momentum(0, 1.0))]
+    methods = [
+        Method(d, m) for d in ("simultaneous", "extragradient") for m in (PLAIN, Momentum(0, 1.0))
+    ]
     predicted = []
     for _, values in games:
         by_method = {own.method: own for own in advise(values, 0.1, methods)[0]}
@@ -381,7 +391,11 @@ def test_the_preconditioner_is_adams(x64, spec, eps):
 
 def test_what_is_no_adam_is_refused():
     params = jnp.zeros(2)
-    for spec, reason in [("rmsprop(0.1)", "rmsprop"), ("adam(0.1)", "no step yet"), ("sgd(0.1)", "sgd")]:
+    for spec, reason in [
+        ("rmsprop(0.1)", "rmsprop"),
+        ("adam(0.1)", "no step yet"),
+        ("sgd(0.1)", "sgd"),
+    ]:
         state = OPTIMIZERS.build(spec).init(params)
         player = PlayerState(params, {}, state)
         with pytest.raises(UsageError, match=reason):
@@ -393,7 +407,9 @@ def test_the_steps_of_a_run_are_those_of_its_linear_map():
     matrix, _ = random_jacobian(np.random.default_rng(1), 6)
     rule = DYNAMICS.build("alternating")
     with jax.enable_x64(True):
-        steps = linear_steps(rule, lambda w: matrix @ w, (3, 3), Momentum(-0.5).optimizer(0.1 / 1.5))
+        steps = linear_steps(
+            rule, lambda w: matrix @ w, (3, 3), Momentum(-0.5).optimizer(0.1 / 1.5)
+        )
         identity = jnp.eye(steps.size)
         found = jax.vmap(lambda state: steps.period(state, steps.start)[0], 0, 1)(identity)
     formula = rule.linear_map(matrix, LinearOptimizer(0.1 / 1.5 * 1.5, momentum=-0.5))
