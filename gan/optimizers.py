@@ -371,16 +371,22 @@ def _rates(found: list[dict[str, Any]]) -> Rates:
     )
 
 
+def arguments_of(spec: Spec) -> dict[str, Any]:
+    """Returns the arguments of an optimizer's spec by name, those with a default too, unresolved."""
+    parameters = OPTIMIZERS.parameters(spec.name)
+    bound = inspect.Signature(list(parameters.values())).bind(*spec.args, **dict(spec.kwargs))
+    bound.apply_defaults()
+    return bound.arguments
+
+
 def _arguments(spec: Spec) -> Iterator[dict[str, Any]]:
     """Yields the arguments of each optimizer in a link, by name, those with a default too."""
     if OPTIMIZERS.owner(spec.name) is not OPTIMIZERS:
         return
-    parameters = OPTIMIZERS.parameters(spec.name)
-    bound = inspect.Signature(list(parameters.values())).bind(*spec.args, **dict(spec.kwargs))
-    bound.apply_defaults()
-    for value in bound.arguments.values():
+    arguments = arguments_of(spec)
+    for value in arguments.values():
         for nested in value if isinstance(value, tuple) else (value,):
             if isinstance(nested, Spec):
                 yield from _arguments(nested)
-    sizes = {name: bound.arguments[name] for name in _SIZES if name in bound.arguments}
+    sizes = {name: arguments[name] for name in _SIZES if name in arguments}
     yield {name: of_run_step(OPTIMIZERS.resolve(value)) for name, value in sizes.items()}

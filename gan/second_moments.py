@@ -1,13 +1,12 @@
 """Adam's second moments, and how large a gradient is when it is measured by them."""
 
-import inspect
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from gan.optimizers import OPTIMIZERS
+from gan.optimizers import OPTIMIZERS, arguments_of
 from gan.schedules import ScalarOrSchedule, of_run_step, value_at
 from gan.specs import is_named_number, specs_in
 
@@ -73,14 +72,11 @@ def second_moment_of(text: str) -> SecondMoment | None:
     for spec in specs_in(text):
         if OPTIMIZERS.owner(spec.name) is not OPTIMIZERS:
             continue
-        parameters = OPTIMIZERS.parameters(spec.name)
-        if "b2" not in parameters:
+        if "b2" not in OPTIMIZERS.parameters(spec.name):
             continue
         if spec.name not in _ADAM:
             return None
-        bound = inspect.Signature(list(parameters.values())).bind(*spec.args, **dict(spec.kwargs))
-        bound.apply_defaults()
-        given = bound.arguments
+        given = arguments_of(spec)
         found.append((given["b2"], given["eps"], given.get("eps_root", 0.0)))
     if not found or any(_differ(found[0], other) for other in found[1:]):
         return None

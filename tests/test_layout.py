@@ -96,6 +96,8 @@ ELSEWHERE = {  # tested by a file with a more telling name
     "evaluate": "evaluate_script", "results": "evaluate_script", "table": "evaluate_script",
     "cpu_convolutions": "convolutions", "geometry": "convolutions",
     "classifier_training": "features", "trained_classifier": "features",
+    "diagnose": "spectrum_script", "field": "spectrum_script", "pictures": "spectrum_script",
+    "report": "spectrum_script",
 }  # fmt: skip
 
 

@@ -157,6 +157,31 @@ class MetricWindow:
         return values
 
 
+def draw_batch(
+    experiment: Experiment,
+    data: Data,
+    seed: jax.Array | int,
+    index: jax.Array | int,
+    batch_size: int | None = None,
+) -> Batch:
+    """Draws batch number `index` of a seed, with the augmentation of real examples.
+
+    Args:
+      experiment: The run's parts.
+      data: Data that contain the batch.
+      seed: The seed, below 2**32.
+      index: The number, from 0.
+      batch_size: B; None is the run's.
+    """
+    update = index // experiment.dynamics.batches_per_update
+    drawn = batch_at(data, batch_size or experiment.config.batch_size, seed, index, update)
+    key = stream_key(seed, "augmentation", index)
+    for place, augment in enumerate(experiment.data_augmentation):
+        examples = augment(drawn.examples, jax.random.fold_in(key, place))
+        drawn = drawn.replace(examples=examples)  # type: ignore[attr-defined]
+    return drawn
+
+
 def make_train_step(experiment: Experiment) -> TrainStep:
     """Makes the train step of an experiment."""
     steps = make_step_function(experiment, experiment.config.seed)
@@ -176,19 +201,12 @@ def make_step_function(
     config, dynamics = experiment.config, experiment.dynamics
     moments = {role: second_moment_of(getattr(config, f"{role}_optimizer")) for role in ROLES}
 
-    def batch(data: Data, seed: jax.Array, index: jax.Array) -> Batch:
-        update = index // dynamics.batches_per_update
-        drawn = batch_at(data, config.batch_size, seed, index, update)
-        key = stream_key(seed, "augmentation", index)
-        for place, augment in enumerate(experiment.data_augmentation):
-            examples = augment(drawn.examples, jax.random.fold_in(key, place))
-            drawn = drawn.replace(examples=examples)  # type: ignore[attr-defined]
-        return drawn
-
     def step(state: GANState, data: Data) -> tuple[GANState, dict[str, jax.Array]]:
         first = state.step * dynamics.num_batches
         seed = seed_after(run_seed, state.rollbacks)
-        batches = [batch(data, seed, first + i) for i in range(dynamics.num_batches)]
+        batches = [
+            draw_batch(experiment, data, seed, first + i) for i in range(dynamics.num_batches)
+        ]
         with counted_from(state.step):
             output = dynamics.step(
                 experiment.game,

@@ -93,6 +93,11 @@ class Dynamics(BoundedFields, abc.ABC):
         return None
 
     @property
+    def period(self) -> int:
+        """Number of steps after which the rule repeats itself."""
+        return 1
+
+    @property
     def needs_derivative(self) -> bool:
         """True if a step differentiates the vector field, and so the losses twice."""
         return False

@@ -70,6 +70,10 @@ class Lookahead(Dynamics):
         return self.inner.gradients_per_step
 
     @property
+    def period(self) -> int:  # noqa: D102
+        return self.steps * self.inner.period
+
+    @property
     def needs_derivative(self) -> bool:  # noqa: D102
         return self.inner.needs_derivative
 

@@ -11,10 +11,9 @@ from flax import linen as nn
 
 from gan.augmentation import DiscriminatorAugmentation, NoAugmentation
 from gan.data.dataset import Batch
-from gan.errors import UsageError
 from gan.games.draw import Draw, draw
 from gan.games.game import Game, with_metrics
-from gan.games.in_turn import evaluate_in_turn
+from gan.games.in_turn import check_reuse, evaluate_in_turn
 from gan.games.logits import Logits, logit_metrics, loss_of_logits, split_output
 from gan.games.microbatches import Evaluate, Evaluation, over_microbatches
 from gan.games.networks import (
@@ -168,16 +167,7 @@ class AdversarialGame(Game):
 
     def check_reuse(self, batch_size: int) -> None:
         """Raises UsageError where the generator's step cannot take the discriminator's fakes again."""
-        if self.microbatches > 1:
-            raise UsageError(
-                f"the generator's pass is kept for the whole batch: microbatches must be 1, given "
-                f"{self.microbatches}"
-            )
-        if self.generator_batch_size not in (None, batch_size):
-            raise UsageError(
-                f"the generator is given the discriminator's fakes: generator_batch_size must be None "
-                f"or {batch_size}, given {self.generator_batch_size}"
-            )
+        check_reuse(self.microbatches, self.generator_batch_size, batch_size)
 
     def _in_one_pass(self, players: Pair[PlayerState], drawn: Draw) -> dict[Role, Evaluation]:
         """Evaluates both players at once.
@@ -195,9 +185,10 @@ class AdversarialGame(Game):
             penalties = self._penalties("generator", point, drawn, fake)
             return (fake, penalties.value), (variables, penalties.metrics, penalties.means)
 
-        def judge(params: Params, fake: jax.Array) -> tuple[Any, Any]:
+        def judge(params: Params, judged: jax.Array) -> tuple[Any, Any]:
             point = players.put("discriminator", players.discriminator.at(params))
-            logits, variables = self._judge(point.discriminator, drawn, fake)
+            logits, variables = self._judge(point.discriminator, drawn, judged)
+            # Of `fake`, not of `judged`: what is derived here in the examples is a logit's alone.
             penalties = self._penalties("discriminator", point, drawn, fake, logits)
             return (logits, penalties.value), (variables, penalties)
 
@@ -351,8 +342,6 @@ class AdversarialGame(Game):
     ) -> Penalties:
         """Returns a player's penalties at a point: those that depend on logits alone, or the others."""
         discriminator, generator = players.discriminator, players.generator
-        if role == "discriminator":  # what the generator makes is a constant to it
-            fake, generator = jax.lax.stop_gradient((fake, generator))
 
         def critic(examples: jax.Array) -> jax.Array:
             """Returns the logits `[B]`, as a function of the examples alone."""

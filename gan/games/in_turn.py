@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from gan.errors import UsageError
 from gan.games.microbatches import Evaluation
 from gan.players import Pair, Params, PlayerState, Role, Variables
 
@@ -58,3 +59,21 @@ def evaluate_in_turn(
         players.discriminator.params
     )
     return Evaluation(value, loss, *aux), then
+
+
+def check_reuse(microbatches: int, generator_batch_size: int | None, batch_size: int) -> None:
+    """Checks that the generator's step can take the discriminator's fakes again.
+
+    Raises:
+      UsageError: where it cannot.
+    """
+    if microbatches > 1:
+        raise UsageError(
+            f"the generator's pass is kept for the whole batch: microbatches must be 1, given "
+            f"{microbatches}"
+        )
+    if generator_batch_size not in (None, batch_size):
+        raise UsageError(
+            f"the generator is given the discriminator's fakes: generator_batch_size must be None "
+            f"or {batch_size}, given {generator_batch_size}"
+        )

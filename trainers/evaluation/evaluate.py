@@ -183,7 +183,7 @@ def evaluate_run(
     results: list[Result] = []
     try:
         with Checkpoints(workdir) as checkpoints:
-            for experiment, state in _load_chosen(checkpoints, steps, parts):
+            for experiment, state in load_chosen(checkpoints, steps, parts):
                 choose_name(experiment, state, weights)  # refused before any work
                 if evaluator is None or evaluator.experiment.config != experiment.config:
                     evaluator = make_evaluator(
@@ -247,7 +247,7 @@ def _finite(batches: Iterable[tuple[np.ndarray, bool]], step: int) -> Iterator[n
         yield examples
 
 
-def _load_chosen(
+def load_chosen(
     checkpoints: Checkpoints, steps: str, given: Sequence[str]
 ) -> Iterator[tuple[Experiment, GANState]]:
     """Yields the checkpoints that `--steps` asks for; of several, leaves out what cannot be read.

@@ -1,0 +1,1 @@
+"""Diagnosis: what the vector field of a run's game is like at its checkpoints."""
