@@ -81,7 +81,7 @@ def modules(root):
 ROOMS = {  # whose files are tested together
     "gan/analysis": "trajectories", "gan/dynamics": "dynamics", "gan/games": "games",
     "gan/metrics": "metrics", "gan/data/sources": "datasets", "gan/regularizers": "regularizers",
-    "trainers/population": "population",
+    "trainers/comparison": "compare_script", "trainers/diagnosis": "spectrum_script", "trainers/population": "population",
 }  # fmt: skip
 ELSEWHERE = {  # tested by a file with a more telling name
     "nonfinite": "monitoring", "manifest": "checkpoints",
@@ -91,13 +91,9 @@ ELSEWHERE = {  # tested by a file with a more telling name
     "annotations": "registry", "network": "networks", "dcgan": "networks", "mlp": "networks", "resnet": "networks",
     "r3gan": "networks", "classifier": "features", "inception_weights": "inception",
     "train": "train_script",
-    "comparison": "compare_script", "design": "compare_script", "runs": "compare_script", "timing": "compare_script",
-    "report": "compare_script", "picture": "compare_script",
     "evaluate": "evaluate_script", "results": "evaluate_script", "table": "evaluate_script",
     "cpu_convolutions": "convolutions", "geometry": "convolutions",
     "classifier_training": "features", "trained_classifier": "features",
-    "diagnose": "spectrum_script", "field": "spectrum_script", "pictures": "spectrum_script",
-    "report": "spectrum_script",
 }  # fmt: skip
 
 

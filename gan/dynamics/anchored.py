@@ -72,6 +72,10 @@ class Anchored(Dynamics):
     def gradients_per_step(self) -> int:  # noqa: D102
         return 2
 
+    @property
+    def period(self) -> int:  # noqa: D102
+        return self.refresh or 1
+
     def init(self, players: Pair[PlayerState]) -> AnchoredState:
         """Sets the anchor to a copy of the parameters, since the state may be donated."""
         return AnchoredState(jax.tree.map(jnp.copy, params_of(players)), jnp.zeros([], jnp.int32))
