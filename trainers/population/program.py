@@ -5,9 +5,10 @@ in which members differ. What no program can be traced with, such as the width o
 part asks whether it is 0, is not one of these: there is a program for each of its values.
 """
 
+import contextlib
 import dataclasses
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,18 +111,21 @@ class Program:
 
     def init(self, seed: Any, numbers: Sequence[Any]) -> GANState:
         """Returns a run's state before the first step."""
-        return self._parts(numbers).init(seed)
+        with self._parts(numbers) as parts:
+            return parts.init(seed)
 
     def steps(
         self, state: GANState, data: Data, num_steps: Any, seed: Any, numbers: Sequence[Any]
     ) -> TrainStepOutput:
         """Makes some steps of a run."""
-        return make_step_function(self._parts(numbers), seed)(state, data, num_steps)
+        with self._parts(numbers) as parts:
+            return make_step_function(parts, seed)(state, data, num_steps)
 
-    def _parts(self, numbers: Sequence[Any]) -> Experiment:
-        """Builds the parts of a run while a function is traced."""
+    @contextlib.contextmanager
+    def _parts(self, numbers: Sequence[Any]) -> Iterator[Experiment]:
+        """Builds the parts of a run while a function is traced; its config has names for numbers."""
         with numbers_by_name(dict(zip(map(_name, self._numbers), numbers, strict=True))):
-            return build(self._template, self.first.data)
+            yield build(self._template, self.first.data)
 
     def can_be_traced(self) -> bool:
         """Returns whether parts can be built, and make a step, whose numbers are not known yet."""
