@@ -69,3 +69,19 @@ def test_a_failed_run_is_worse_than_any_other_and_as_bad_as_another_failed_one()
     assert probability_of_better([np.inf, 1.0], [2.0], higher_is_better=False) == 0.5
     assert probability_of_better([np.inf], [np.inf, 1e300], higher_is_better=False) == 0.25
     assert probability_of_better([-np.inf], [0.1], higher_is_better=True) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("n", "normal", "lognormal"),
+    [(3, 0.758, 0.728), (4, 0.886, 0.836), (5, 0.917, 0.895), (10, 0.953, 0.934)],
+)
+def test_the_coverage_is_as_docs_dynamics_says(n, normal, lognormal):
+    rng = np.random.default_rng(1)
+    draws = [
+        (rng.normal(size=[2_000, n]), 0.0, normal),
+        (rng.lognormal(0, 0.5, size=[2_000, n]), np.exp(0.5**2 / 2), lognormal),
+    ]
+    for values, mean, coverage in draws:
+        held = [low <= mean <= high for low, high in map(mean_interval, values)]
+        np.testing.assert_allclose(np.mean(held), coverage, atol=0.025)
