@@ -1,5 +1,6 @@
 """`scripts/spectrum.py` as a user runs it."""
 
+import dataclasses
 import functools
 import json
 
@@ -63,15 +64,16 @@ def test_all_steps_are_told_drawn_and_written(workdir):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--k", 0], "--k must be at least 1, given 0"),
-        (["--num_batches", 0], "--num_batches must be at least 1"),
+        (["--k", 0], "--k must be from 1 to 100, given 0"),
+        (["--num_batches", 0], "--num_batches must be from 1 to 1,000"),
         (["--steps", 15], "10, 20"),
         (["--weights", "best"], "this run has ema, raw, slow"),
         (["--path_angle", "10"], "two steps are accepted"),
         (["--path_angle", "10,15"], "saved are 10, 20"),
         (["--path_angle", "20,20"], "two steps are needed"),
         (["--output", "/dev/null/x"], "cannot be written"),
-        (["--batch_size", 10**6], "batch"),
+        (["--batch_size", 0], "--batch_size must be at least 1"),
+        (["--batch_size", 10**6], "the data have 1,797 examples"),
         (["--workdir", "/nowhere"], "nowhere"),
     ],
 )
@@ -114,22 +116,21 @@ def test_the_field_is_the_mean_of_a_lazy_run_in_float32(workdir):
     assert experiment.game.regularizers["r1"].every == 4
     assert field.game.regularizers["r1"].every == 1
     batch = jax.tree.map(lambda x: x[0], field.batches)
-    lazily = [
-        experiment.game.gradient(
-            "discriminator", state.players, batch.replace(update=np.int32(i)), field.keys[0]
-        ).value
-        for i in range(4)
-    ]
-    mean = jax.tree.map(lambda *own: sum(own) / 4, *lazily)
-    ours = field.game.gradient("discriminator", state.players, batch, field.keys[0]).value
+
+    def gradient(game, update):
+        drawn = batch.replace(update=update)
+        return game.gradient("discriminator", state.players, drawn, field.keys[0]).value
+
+    lazily = jax.jit(jax.vmap(lambda update: gradient(experiment.game, update)))(np.arange(4))
+    mean = jax.tree.map(lambda own: own.mean(0), lazily)
+    ours = jax.jit(lambda: gradient(field.game, np.int32(3)))()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), ours, mean)
     again = make_field(experiment, 2, 8, 0)
     np.testing.assert_array_equal(again.batches.examples, field.batches.examples[:2])
 
 
+@pytest.mark.slow
 def test_plain_descent_has_advice_of_plain_descent(workdir, tmp_path):
-    import dataclasses
-
     config = dataclasses.replace(
         CONFIG, dynamics="simultaneous", generator_optimizer="sgd(0.1)",
         discriminator_optimizer="rmsprop(0.01)", precision="bfloat16",

@@ -33,6 +33,8 @@ from gan.trainers.experiment import Experiment
 from gan.trainers.resume import load_step
 from gan.trainers.sampling import check_seed
 
+_MOST_EIGENVALUES = 100
+_MOST_BATCHES = 1_000
 _PLACES = np.linspace(-0.5, 1.5, 81)  # on the line between two checkpoints
 
 
@@ -56,10 +58,9 @@ class Protocol:
 
     def check(self) -> None:
         """Raises UsageError for numbers that cannot be."""
-        for name in ("k", "num_batches", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name} must be at least 1, given {value}")
+        for name, most in (("k", _MOST_EIGENVALUES), ("num_batches", _MOST_BATCHES)):
+            if not 1 <= (value := getattr(self, name)) <= most:
+                raise UsageError(f"--{name} must be from 1 to {most:,}, given {value}")
         check_seed(self.seed)
 
 
@@ -150,7 +151,8 @@ def diagnose_run(
     def field_of(experiment: Experiment) -> Field:
         key = str(experiment.config)
         if key not in fields:
-            size = protocol.batch_size or experiment.config.batch_size
+            size = protocol.batch_size
+            size = experiment.config.batch_size if size is None else size
             fields[key] = make_field(experiment, protocol.num_batches, size, protocol.seed)
         return fields[key]
 

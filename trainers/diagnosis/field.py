@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gan.data.placement import make_loader
+from gan.errors import UsageError
 from gan.games import AdversarialGame
 from gan.players import Pair, PlayerState, pairwise, training_state, with_training_state
 from gan.state import GANState, stream_key
@@ -44,13 +45,17 @@ def make_field(experiment: Experiment, num_batches: int, batch_size: int, seed: 
       seed: The seed.
 
     Raises:
-      UsageError: where the run's data are not there, or there can be no such batches.
+      UsageError: where the run's data are not there, or are fewer than a batch.
     """
+    if batch_size < 1:
+        raise UsageError(f"--batch_size must be at least 1, given {batch_size}")
     config = dataclasses.replace(
         experiment.config, precision="float32", mesh="data(1)", batch_size=batch_size
     )
-    experiment = build(config, experiment.data)
     examples = experiment.load_examples()
+    if batch_size > (count := len(examples.labels)):
+        raise UsageError(f"--batch_size={batch_size}: the data have {count:,} examples")
+    experiment = build(config, experiment.data)
     loader = make_loader(
         experiment.data_placement, examples, batch_size, num_batches, experiment.mesh
     )
