@@ -25,14 +25,14 @@ class PenaltyInputs:
     Attributes:
       role: The player whose loss the penalty is added to; gradients are taken in its parameters.
       real: Real examples `[B, *shape]`.
-      fake: Fake examples `[B, *shape]`, which are constants to the discriminator's penalties.
+      fake: Fake examples `[B, *shape]`; they depend on the generator's parameters alone.
       latents: Those of the fake examples, `[B, Z]`.
       labels: int32 `[B]`.
       keys: A random key for each sample, `[B]`.
       critic: The discriminator in training mode, from examples `[B, *shape]` to logits `[B]`; where
         it is augmented, of the augmented examples.
       generate: The generator in training mode, from other latents `[B, Z]` of the samples, with their
-        labels, to examples `[B, *shape]`; a constant to the discriminator's penalties.
+        labels, to examples `[B, *shape]`.
       split: The same in two halves: for some rows of the batch, what the mapping network makes of their
         latents, w `[N, L, W]`, and the function from there to examples `[N, *shape]`. Where the generator
         has no mapping network, w is the latents `[N, Z]`.
