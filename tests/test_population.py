@@ -323,7 +323,7 @@ def test_a_sweep_as_a_user_has_it(tmp_path):
 @pytest.mark.slow
 def test_killed_and_resumed_it_ends_bit_by_bit_the_same(tmp_path):
     (tmp_path / "c.py").write_text(CONFIG)
-    changes = ("num_steps=3000", "checkpoint_every_steps=100", "population=3")
+    changes = ("num_steps=1500", "checkpoint_every_steps=300", "population=3")
 
     def start(folder):
         command = [sys.executable, ROOT / "scripts" / "train.py", "--config", tmp_path / "c.py"]
@@ -332,8 +332,13 @@ def test_killed_and_resumed_it_ends_bit_by_bit_the_same(tmp_path):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, env=environment, text=True, **quiet)
 
+    def finish(folder):
+        process = start(folder)
+        process.communicate()
+        assert process.returncode == 0
+
     undisturbed, folder, chance = tmp_path / "a", tmp_path / "b", random.Random(0)
-    assert start(undisturbed).wait() == 0
+    finish(undisturbed)
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
         process = start(folder)
         for line in process.stderr:
@@ -342,10 +347,10 @@ def test_killed_and_resumed_it_ends_bit_by_bit_the_same(tmp_path):
         time.sleep(2 * chance.random())
         process.send_signal(number)
         process.communicate()
-    assert start(folder).wait() == 0
+    finish(folder)
     for name in ("seed_0", "seed_1", "seed_2"):
         newest = [Checkpoints(own / name).newest() for own in (undisturbed, folder)]
-        assert newest[0].step == newest[1].step == 3000
+        assert newest[0].step == newest[1].step == 1500
         assert newest[0].state == newest[1].state
 
 
