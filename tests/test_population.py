@@ -84,11 +84,10 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("mesh", "on_cpu", "placement"),
-    [("data(1)", True, "streamed"), ("data(2)", True, "auto"), ("data(2)", False, "streamed")],
+    ("mesh", "on_cpu", "placement"), [("data(1)", True, "auto"), ("data(2)", False, "streamed")]
 )
 def test_each_run_is_what_it_is_alone(tmp_path, alone, monkeypatch, mesh, on_cpu, placement):
-    """Side by side; each device in turn; batched, as on a GPU."""
+    """Side by side; and batched, as on a GPU. In turn on each device is below."""
     init = Together.__init__
 
     def with_vmap(self, *args):
