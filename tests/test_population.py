@@ -24,7 +24,7 @@ from gan.optimizers import OPTIMIZERS
 from gan.preemption import Stop
 from gan.specs import map_numbers, numbers_by_name, parse, to_text
 from gan.trainers.experiment import build
-from gan.trainers.population import train_members
+from gan.trainers.population import train_members, train_population
 from gan.trainers.population.program import find_alike, make_programs
 from gan.trainers.population.together import Together
 from gan.trainers.run import load
@@ -84,11 +84,10 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("mesh", "on_cpu", "placement"),
-    [("data(1)", True, "streamed"), ("data(2)", True, "auto"), ("data(2)", False, "streamed")],
+    ("mesh", "on_cpu", "placement"), [("data(1)", True, "auto"), ("data(2)", False, "streamed")]
 )
 def test_each_run_is_what_it_is_alone(tmp_path, alone, monkeypatch, mesh, on_cpu, placement):
-    """Side by side; each device in turn; batched, as on a GPU."""
+    """Side by side; and batched, as on a GPU. In turn on each device is below."""
     init = Together.__init__
 
     def with_vmap(self, *args):
@@ -354,9 +353,14 @@ def test_killed_and_resumed_it_ends_bit_by_bit_the_same(tmp_path):
         assert newest[0].state == newest[1].state
 
 
+def test_runs_that_do_not_divide_over_the_devices_are_trained_one_by_one(tmp_path):
+    configs = [config(seed=seed, num_steps=2, mesh="data(2)") for seed in range(3)]
+    assert set(train_members(folders(tmp_path, configs)).values()) == {None}
+
+
 def test_misuse(tmp_path):
     with pytest.raises(UsageError, match="3 runs with one program do not divide over 2 devices"):
-        train_members(folders(tmp_path, four(mesh="data(2)")[:3]))
+        train_population(config(population=3, mesh="data(2)"), tmp_path)
     with pytest.raises(UsageError, match="population = 2: several runs are trained by"):
         train_run(BASE | {"population": 2}, tmp_path / "x")
     with pytest.raises(UsageError, match="learning_rate must be at least 0"):

@@ -45,7 +45,8 @@ def train_members(
       UsageError: before any work, for a config that will not do, or where runs do not fit onto the devices.
       Stopped: where `stop` asked for it, after saving.
     """
-    return plan({path: build(own) for path, own in members.items()}).train(stop)
+    experiments = {path: build(own) for path, own in members.items()}
+    return plan(experiments, refuse_uneven=False).train(stop)
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,16 @@ class Plan:
         return results
 
 
-def plan(experiments: Mapping[pathlib.Path, Experiment]) -> Plan:
+def plan(experiments: Mapping[pathlib.Path, Experiment], refuse_uneven: bool = True) -> Plan:
     """Plans how runs are trained; reads their data, and writes nothing.
 
     What program a run has depends on all runs, those too that are complete: the bits of its end must not
     depend on when it was stopped.
+
+    Args:
+      experiments: The parts of each run, by its folder.
+      refuse_uneven: Whether runs with one program have to divide over the devices; otherwise those that do
+        not are trained one after the other, each on all devices.
 
     Raises:
       UsageError: where they do not fit onto the devices.
@@ -162,6 +168,8 @@ def plan(experiments: Mapping[pathlib.Path, Experiment]) -> Plan:
             continue
         devices = list(next(iter(alike.values())).mesh.devices.flat)
         for program, paths in make_programs(alike, devices[0], examples):
+            if len(paths) % len(devices) and not refuse_uneven:
+                program = None
             in_one_call = program is not None and (len(devices) > 1 or devices[0].platform != "cpu")
             together = None
             if program is not None and in_one_call:
