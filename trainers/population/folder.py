@@ -8,6 +8,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from absl import logging
+
 from gan.config import SETTINGS, OnResume, TrainConfig, difference, from_mapping, to_json
 from gan.errors import RunError, UsageError, describe
 from gan.files import replacing, user_path
@@ -76,12 +78,15 @@ def train_population(
     runs = grid or _saved(path, config) or _seeds(config)
     if len(runs) < 2:
         raise UsageError("a population has at least 2 runs; scripts/train.py trains one")
-    planned = plan({path / name: build(own) for name, (_, own) in runs.items()})
+    experiments = {path / name: build(own) for name, (_, own) in runs.items()}
+    planned = plan(experiments)
     with lock(path):
         common = dataclasses.replace(config, population=len(runs))
         _write(path / "config.json", to_json(common))
         if grid:
             _write(path / _MEMBERS, json.dumps(_differences(common, grid), indent=2) + "\n")
+        for tables in dict.fromkeys(own.describe_networks() for own in experiments.values()):
+            logging.info("%s", tables)  # once, and not for every run
         found = planned.train(stop)
         errors = {own.name: error for own, error in found.items() if error is not None}
         rows = _rows(path, runs, errors)

@@ -90,7 +90,8 @@ class _Job:
     def _train(self, stop: Stop) -> None:
         config, program, together = self.experiment.config, self.program, self.together
         if program is None:
-            train(config, self.path, stop=stop, build=lambda _: self.experiment)
+            own = self.experiment
+            train(config, self.path, stop=stop, tables=False, build=lambda _: own)
             return
         mesh = program.first.mesh if together is None else together.mesh_of(self.number)
         member = Member.of(self.experiment, program, mesh)
@@ -104,7 +105,7 @@ class _Job:
             config,
             self.path,
             stop=stop,
-            tables=config == program.first.config,
+            tables=False,
             build=lambda _: member,
             make_train_step=make_train_step,
         )
@@ -201,7 +202,10 @@ def side_by_side(experiments: Collection[Experiment]) -> int:
         return 1
     if any(own.convolutions.startswith("onednn") and _has_convolutions(own) for own in experiments):
         return 1
-    return max(1, min(len(os.sched_getaffinity(0)), len(experiments)))
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return max(1, min(cores, len(experiments)))
 
 
 def _has_convolutions(experiment: Experiment) -> bool:
