@@ -126,6 +126,28 @@ def test_standard_errors_are_those_of_the_eigenvalues_over_batches():
     np.testing.assert_allclose([own.condition for own in found], by_value, rtol=1e-3)
 
 
+def test_a_scaled_field_has_the_eigenvalues_and_errors_of_the_scaled_matrix():
+    """Complex ones too: a rotation, each of whose batches is a little different."""
+    rng = np.random.default_rng(0)
+    rotation = np.array([[0.3, -2.0], [1.0, 0.5]])
+    matrices = rotation + 1e-5 * rng.normal(size=[6, 2, 2])
+    scale = np.array([1.0, 30.0])
+    jacobian = of_matrices(matrices).scaled(scale)
+    dense = scale[:, None] * matrices
+    v = rng.normal(size=2)
+    np.testing.assert_allclose(jacobian.product(v), dense.mean(0) @ v)
+    np.testing.assert_allclose(jacobian.transposed(v), dense.mean(0).T @ v)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(jacobian.traced(jnp.asarray(v)), dense.mean(0) @ v)
+    (found,) = leading_spectrum(jacobian, 1).eigenvalues
+    values = np.linalg.eigvals(dense)
+    values = values[values.imag > 0]
+    np.testing.assert_allclose(found.value, values.mean(), rtol=1e-6)
+    root = np.sqrt(len(values))
+    expected = values.real.std(ddof=1) / root, values.imag.std(ddof=1) / root
+    np.testing.assert_allclose(found.error, expected, rtol=1e-3)
+
+
 def test_what_does_not_converge_is_left_out_or_marked():
     """Eigenvalues on a circle have no rim; Arnoldi's method is stopped."""
     shift = np.roll(np.eye(400), 1, axis=0)
