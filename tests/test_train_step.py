@@ -8,6 +8,7 @@ import pytest
 
 from gan.config import TrainConfig
 from gan.dynamics import DYNAMICS
+from gan.trainers import train_step
 from gan.trainers.experiment import build
 from gan.trainers.train_step import (
     _CALL_SECONDS,
@@ -108,12 +109,23 @@ def test_a_first_gradient_is_as_large_as_its_second_moment_says():
         assert 0.5 < metrics[f"preconditioned_rms/{role}"] <= 1.001  # without those that have none
 
 
-def test_what_is_logged_of_the_moves_changes_nothing(monkeypatch):
-    """But for rounding: it is another program."""
-    with_numbers, _ = run(5, mesh="data(1)")
-    monkeypatch.setattr("gan.trainers.train_step._moves", lambda *args: {})
+@pytest.mark.parametrize("logged", ["step_size", "preconditioned_rms"])
+def test_what_is_logged_of_the_moves_changes_no_bit(monkeypatch, logged):
+    """But from JAX 0.12 on: there XLA rounds the update in another way beside `preconditioned_rms`."""
+    shown, moves = ("update_norm",), train_step._moves
+
+    def some_moves(*args):
+        return {name: value for name, value in moves(*args).items() if name.startswith(shown)}
+
+    monkeypatch.setattr(train_step, "_moves", some_moves)
     without, _ = run(5, mesh="data(1)")
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), with_numbers, without)
+    shown = ("update_norm", logged)
+    with_it, metrics = run(5, mesh="data(1)")
+    assert f"{logged}/generator" in metrics
+    same = np.testing.assert_array_equal
+    if logged == "preconditioned_rms" and jax.__version_info__ >= (0, 12):
+        same = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(same, with_it, without)
 
 
 def test_what_is_only_logged_decides_about_no_step():
