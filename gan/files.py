@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import json
+import math
 import os
 import pathlib
 import shutil
@@ -86,6 +88,20 @@ def replacing(path: pathlib.Path, *, shared: bool = False) -> Iterator[pathlib.P
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes content as JSON, which has no NaN and no infinities: null is in their place."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: finite(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [finite(inner) for inner in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(finite(content), indent=2) + "\n")
 
 
 def append_line(path: pathlib.Path, line: str) -> None:

@@ -14,7 +14,9 @@ from gan.files import (
     replacing,
     user_path,
     write_arrays,
+    write_json,
 )
+from gan.untrusted import parse_json
 
 
 def test_a_line_does_not_go_on_in_one_that_a_crash_has_cut_short(tmp_path):
@@ -107,3 +109,10 @@ def test_arrays_that_are_not_what_they_say_are_made_again(tmp_path):
         header = {"descr": "|u1", "fortran_order": False, "shape": (2**45,)}
         np.lib.format.write_array_header_1_0(file, header)
     assert read_arrays(path) is None
+
+
+def test_json_has_null_for_what_is_not_finite(tmp_path):
+    content = {"a": [1, float("nan"), (0.5, float("inf"))], "b": {"c": -float("inf"), "d": "NaN"}}
+    write_json(tmp_path / "x.json", content)
+    expected = {"a": [1, None, [0.5, None]], "b": {"c": None, "d": "NaN"}}
+    assert parse_json((tmp_path / "x.json").read_text()) == expected

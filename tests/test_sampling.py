@@ -1,11 +1,18 @@
 """Which classes are drawn, shown and scored: those that the data have, as often as they have them."""
 
+import dataclasses
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from PIL import Image
 
 import gan
+from gan.config import TrainConfig
 from gan.data import DATASETS
+from gan.trainers.experiment import build
+from gan.trainers.sampling import make_sampler
 from tests.scripts import run_script_here
 
 COUNTS = {"ant": 0, "bee": 60, "cat": 20, "dog": 10}
@@ -168,3 +175,26 @@ def run_evaluator(run, classes):
     labels = run._sampler.labels(90, classes)
     images = np.broadcast_to(50 * labels[:, None, None, None], (90, 6, 6, 1)).astype(np.uint8)
     return scorer.score([images], {}).scores["fid"]
+
+
+class Scaled(nn.Module):
+    """A generator of one's own, with an array among its fields: it cannot be hashed."""
+
+    scale: np.ndarray
+    conditional: bool = False
+
+    @nn.compact
+    def __call__(self, latents, labels, train):
+        return jnp.tanh(nn.Dense(64)(latents).reshape(-1, 8, 8, 1)) * self.scale
+
+
+def test_a_generator_that_cannot_be_hashed():
+    experiment = build(TrainConfig(generator="mlp(8)", discriminator="mlp(8)"))
+    own = Scaled(np.full([1], 0.5, np.float32))
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(own)
+    game = dataclasses.replace(experiment.game, generator=own)
+    sampler = make_sampler(dataclasses.replace(experiment, game=game))
+    state = dataclasses.replace(experiment, game=game).init()
+    samples, _ = sampler(sampler.weights(state, "raw"), 3, 0, sampler.labels(3, "data"))
+    assert samples.shape == (3, 8, 8, 1)

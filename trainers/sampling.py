@@ -159,9 +159,13 @@ class Sampler:
 def make_sampler(experiment: Experiment) -> Sampler:
     """Makes the sampler of an experiment; those of one generator have one compiled program."""
     seed = np.uint32(experiment.config.seed)
-    latents, recalibrated, generate = _programs(
-        experiment.game.generator, experiment.game.latent_dim
-    )
+    generator = experiment.game.generator
+    make: Callable[..., tuple[Any, Any, Any]] = _programs
+    try:
+        hash(generator)
+    except TypeError:  # it has a field of an array or the like, and is a key of no cache
+        make = _programs.__wrapped__
+    latents, recalibrated, generate = make(generator, experiment.game.latent_dim)
     return Sampler(
         experiment,
         lambda seed, indices: latents(np.uint32(seed), indices),

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -18,7 +17,7 @@ import optax
 
 from gan.config import TrainConfig
 from gan.errors import UsageError
-from gan.files import replacing
+from gan.files import replacing, write_json
 from gan.metrics.metric import Score
 from gan.text_tables import format_markdown
 from gan.trainers.comparison.design import Design
@@ -80,8 +79,7 @@ def write_report(found: Found, output: pathlib.Path) -> str:
     match = found.design.match
     rows = found.rank(match)
     _write_csv(found, output / "comparison.csv")
-    with replacing(output / "comparison.json") as path:
-        path.write_text(json.dumps(_finite(_describe(found)), indent=1) + "\n")
+    write_json(output / "comparison.json", _describe(found))
     draw(
         output / "comparison.png",
         found.config.dataset,
@@ -304,15 +302,6 @@ def _describe_row(row: Row) -> dict[str, Any]:
 
 def _score_names(outcomes: Sequence[Outcome]) -> set[str]:
     return {name for own in outcomes for scores in own.along.values() for name in scores}
-
-
-def _finite(value: Any) -> Any:
-    """Returns the same content with None for each number that is not finite: JSON has none of these."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _machine() -> str:

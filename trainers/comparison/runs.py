@@ -1,7 +1,6 @@
 """The runs of a comparison: their folders, their training, and their scores along the way."""
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,7 @@ from absl import logging
 from gan.checkpoints import Checkpoints
 from gan.config import SETTINGS, OnResume, TrainConfig, difference
 from gan.errors import NotFiniteError, RunError, UsageError
-from gan.files import replacing
+from gan.files import write_json
 from gan.preemption import Stop
 from gan.trainers.comparison.methods import Method
 from gan.trainers.evaluation.evaluate import make_run_evaluator
@@ -149,8 +148,7 @@ def finish(runs: Sequence[ComparedRun], stop: Stop | None) -> list[Outcome]:
             error = _score_end(run)
         if isinstance(error, NotFiniteError):
             logging.warning("%s has failed: %s", run.workdir, error)
-            with replacing(run.workdir / _FAILED) as beside:
-                beside.write_text(json.dumps({"failure": str(error)}) + "\n")
+            write_json(run.workdir / _FAILED, {"failure": str(error)})
         elif error is not None:
             raise error
     outcomes = [read_outcome(run) for run in runs]

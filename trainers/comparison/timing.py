@@ -13,7 +13,7 @@ from absl import logging
 from gan.annotations import matches
 from gan.config import TrainConfig, to_json
 from gan.data import Examples
-from gan.files import replacing
+from gan.files import write_json
 from gan.trainers.experiment import build
 from gan.trainers.train_step import MAX_STEPS, make_train_step
 from gan.untrusted import read_json
@@ -84,8 +84,7 @@ def seconds_per_step(
     if not measure:
         return {}
     windows = _take_turns(configs)
-    with replacing(path) as beside:
-        beside.write_text(json.dumps({"seconds": windows, "configs": asked}, indent=1) + "\n")
+    write_json(path, {"seconds": windows, "configs": asked})
     return {name: statistics.median(values) for name, values in windows.items()}
 
 

@@ -1,7 +1,6 @@
 """What was found of a run's game, as text for a terminal and as JSON."""
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Sequence
@@ -9,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from gan import files
 from gan.analysis.advice import Advice, Method
 from gan.analysis.preconditioner import Preconditioner
 from gan.analysis.spectrum import KINDS, Eigenvalue, Spectrum
-from gan.files import replacing
 from gan.players import ROLES
 from gan.text_tables import format_table
 from gan.trainers.diagnosis.diagnose import Between, Diagnosis, Protocol
@@ -160,8 +159,7 @@ def write_json(
         "path_angle": between
         and {"steps": between.steps} | {k: v.tolist() for k, v in between.angle._asdict().items()},
     }
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(_finite(content), indent=1) + "\n")
+    files.write_json(path, content)
 
 
 def _to_json(found: Diagnosis) -> dict[str, Any]:
@@ -203,12 +201,3 @@ def _advice_to_json(advice: Advice, found: Diagnosis) -> dict[str, Any]:
 
 def _pair(value: complex) -> list[float]:
     return [float(np.real(value)), float(np.imag(value))]
-
-
-def _finite(content: Any) -> Any:
-    """Replaces what JSON does not have, NaN and infinities, with null."""
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content

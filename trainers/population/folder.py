@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -10,9 +9,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from absl import logging
 
-from gan.config import SETTINGS, OnResume, TrainConfig, difference, from_mapping, to_json
+from gan.config import SETTINGS, OnResume, TrainConfig, difference, from_mapping
 from gan.errors import RunError, UsageError, describe
-from gan.files import replacing, user_path
+from gan.files import replacing, user_path, write_json
 from gan.metrics.metric import deciding_scores
 from gan.preemption import Stop
 from gan.run_folder import check_ours, check_plain
@@ -82,9 +81,9 @@ def train_population(
     planned = plan(experiments)
     with lock(path):
         common = dataclasses.replace(config, population=len(runs))
-        _write(path / "config.json", to_json(common))
+        write_json(path / "config.json", dataclasses.asdict(common))
         if grid:
-            _write(path / _MEMBERS, json.dumps(_differences(common, grid), indent=2) + "\n")
+            write_json(path / _MEMBERS, _differences(common, grid))
         for tables in dict.fromkeys(own.describe_networks() for own in experiments.values()):
             logging.info("%s", tables)  # once, and not for every run
         found = planned.train(stop)
@@ -154,11 +153,6 @@ def _check_same(path: pathlib.Path, config: TrainConfig) -> None:
         raise UsageError(
             f"--workdir={path} holds another population: {'; '.join(changes)}. Choose another workdir"
         )
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    with replacing(path) as beside:
-        beside.write_text(text)
 
 
 def _rows(path: pathlib.Path, runs: Grid, errors: Mapping[str, Exception]) -> list[list[str]]:
