@@ -4,6 +4,7 @@
 // in the next process. XLA calls `instantiate` once for each call of a program, when it is compiled or loaded,
 // and keeps the Plan that it returns until the program is dropped; `execute` may run on many threads at once.
 
+#include <atomic>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
@@ -141,17 +142,18 @@ dnnl_handle stream() {
   return made.get();
 }
 
-// OpenMP's number of threads is a setting of each thread, which others change too. Of a convolution the room and the bits
-// depend on it, so that all are made and run with the number that there was at first.
-int threads() {
-  static const int first = omp_get_max_threads();
-  return first;
+// How many threads compute a convolution that is planned from now on: as many as OpenMP has at first, or fewer.
+std::atomic<int>& threads() {
+  static std::atomic<int> number{omp_get_max_threads()};
+  return number;
 }
 
-class WithAllThreads {
+// OpenMP's number of threads is a setting of each thread, which others change too. Of a convolution the room and the bits
+// depend on it, so that it is planned and run with the same number.
+class WithThreads {
  public:
-  WithAllThreads() { omp_set_num_threads(threads()); }
-  ~WithAllThreads() { omp_set_num_threads(before_); }
+  explicit WithThreads(int number) { omp_set_num_threads(number); }
+  ~WithThreads() { omp_set_num_threads(before_); }
 
  private:
   const int before_ = omp_get_max_threads();
@@ -176,7 +178,7 @@ class Plan {
   inline static ffi::TypeId id = {};
 
   explicit Plan(const Geometry& g) : geometry(g) {
-    const WithAllThreads same;
+    const WithThreads same(threads_);
     const int type = g.bfloat16 ? kBfloat16 : kFloat32;
     const int64_t c = g.channels, o = g.features, kh = g.kernel[0], kw = g.kernel[1];
     const int64_t in = c / g.groups;
@@ -209,7 +211,7 @@ class Plan {
   }
 
   void execute(void* a, void* b, void* result, char* room) const {
-    const WithAllThreads same;
+    const WithThreads same(threads_);
     const bool to_input = geometry.pass == kToInput, to_kernel = geometry.pass == kToKernel;
     Owner x = memory(x_, to_input ? result : a), y = memory(y_, to_kernel ? b : (to_input ? a : result));
     Owner w = memory(w_, to_kernel ? result : b);
@@ -227,6 +229,8 @@ class Plan {
   const Geometry geometry;
 
  private:
+  const int threads_ = threads();
+
   Owner describe(dnnl_handle w) const {
     const Geometry& g = geometry;
     const int64_t dilation[2] = {0, 0};
@@ -307,6 +311,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(onednn_execute, execute,
 extern "C" const int* onednn_version() { return dnnl_version(); }
 
 extern "C" int onednn_threads() { return threads(); }
+
+extern "C" void onednn_set_threads(int number) { threads() = number; }
 
 extern "C" XLA_FFI_TypeId* onednn_type_id() { return &Plan::id; }
 

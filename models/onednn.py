@@ -9,6 +9,7 @@ Programs for one CPU use it. Those for several devices, and exported ones, are m
 `GAN_ONEDNN=0` turns it off.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -46,6 +47,7 @@ _PASSES = ("convolve", "input_gradient", "kernel_gradient")
 _OFF = ("0", "off", "false", "no")
 _COMPILERS = ("c++", "g++", "clang++")
 _loading = threading.Lock()
+_limit: int | None = None  # of the threads, once `limit_threads` was called
 
 
 class _UnusableError(Exception):
@@ -59,7 +61,7 @@ class Library:
     Attributes:
       functions: Those that `onednn.cpp` exports.
       version: oneDNN's version, such as `3.2.0`.
-      threads: How many threads compute a convolution.
+      threads: How many threads compute a convolution, unless `limit_threads` says fewer.
     """
 
     functions: ctypes.CDLL
@@ -72,7 +74,27 @@ def describe(num_devices: int) -> str:
     library = load() if num_devices == 1 else None
     if library is None:
         return f"xla on {jax.default_backend()}"
-    return f"onednn {library.version} on {library.threads} threads"
+    return f"onednn {library.version} on {_limit or library.threads} threads"
+
+
+@contextlib.contextmanager
+def limit_threads(number: int) -> Iterator[None]:
+    """Has at most so many threads compute a convolution of the programs that are compiled meanwhile."""
+    library = load()
+    if library is not None:
+        _set_threads(library, min(number, library.threads))
+    try:
+        yield
+    finally:
+        if library is not None:
+            _set_threads(library, library.threads)
+
+
+def _set_threads(library: Library, number: int) -> None:
+    global _limit
+    _limit = number
+    library.functions.onednn_set_threads(number)
+    _room.cache_clear()  # a convolution needs more of it on more threads
 
 
 def load() -> Library | None:

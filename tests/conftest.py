@@ -4,7 +4,8 @@ import os
 import pathlib
 import socket
 import sys
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from unittest import mock
 
@@ -12,8 +13,22 @@ import jax
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+INTEGRATION = ROOT / "tests" / "integration"
 
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+SHARES = 3
+"""The whole suite takes long: a third of it is run at a time, CI takes them in turn."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds an option for how much of the suite is run."""
+    words = (
+        f"K/N: of the whole suite, each N-th test from K on, and the first of each test's parameters (0/{SHARES}, "
+        f"unless files are named); first: the latter alone; all"
+    )
+    parser.addoption("--share", metavar="K/N", help=words)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -22,25 +37,38 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if config.option.share is None:  # workers are given what is decided here
+        whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+        config.option.share = f"0/{SHARES}" if whole else "all"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds an option for a quick look at every test."""
-    words = "of a test with several parameters, run only the first that is not slow"
-    parser.addoption("--first-of-each", action="store_true", help=words)
+def pytest_report_header(config: pytest.Config) -> str:
+    """Says which share of the tests is run."""
+    return f"share of the tests: {config.option.share} (--share=all runs all)"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keeps tests that need torch out of the other tests' processes; keeps the first of each if asked to."""
+    """Keeps tests that need torch out of the other tests' processes; takes a share of the tests."""
     for item in items:
         if "torch_fidelity" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.reference)
-    if config.getoption("first_of_each"):
-        quick = [item for item in items if item.get_closest_marker("slow") is None]
-        first = {item.nodeid.partition("[")[0]: item for item in reversed(quick)}
-        config.hook.pytest_deselected(items=[i for i in items if i not in first.values()])
-        items[:] = reversed(first.values())
+    if (share := config.option.share) != "all":
+        chosen = {item.nodeid for item in _firsts(items)}
+        if share != "first":
+            place, count = map(int, share.split("/"))
+            chosen |= {i.nodeid for i in items if zlib.crc32(i.nodeid.encode()) % count == place}
+        config.hook.pytest_deselected(items=[i for i in items if i.nodeid not in chosen])
+        items[:] = [item for item in items if item.nodeid in chosen]
+
+
+def _firsts(items: list[pytest.Item]) -> Iterable[pytest.Item]:
+    """Returns the first of each test's parameters; none of those that start programs, which take long."""
+    first: dict[str, pytest.Item] = {}
+    for item in items:
+        if item.get_closest_marker("slow") is None and INTEGRATION not in item.path.parents:
+            first.setdefault(item.nodeid.partition("[")[0], item)
+    return first.values()
 
 
 @pytest.fixture(scope="module", autouse=True)

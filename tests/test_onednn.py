@@ -503,6 +503,26 @@ def test_errors_of_onednn_name_the_geometry():
 
 
 @needs_onednn
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_program_keeps_the_threads_that_it_was_compiled_for(count):
+    """A plan that is run on more threads than it was made for would write beyond its room."""
+    geometry = Geometry((16, 16), (3, 3), (1, 1), ((1, 1), (1, 1)))
+    x, y, w = arrays(geometry, 32, 32, batch=16)
+    every = onednn.load().threads
+    with onednn.limit_threads(count):
+        assert onednn.describe(1).endswith(f" on {min(count, every)} threads")
+        program = jax.jit(lambda *given: passes(geometry, *given))
+        expected = program(x, y, w)
+    assert onednn.describe(1).endswith(f" on {every} threads")
+    for limit in (every, 1):
+        with onednn.limit_threads(limit):
+            assert_same_bits(program(x, y, w), expected)
+    reference = passes(geometry, x, y, w)
+    for found, other in zip(expected, reference, strict=True):
+        assert_close(found, other)
+
+
+@needs_onednn
 def test_threads_that_others_limit_do_not_change_a_call():
     """As threadpoolctl does, for one thread of the process: a kernel's room and bits depend on their number."""
     openmp = ctypes.CDLL("libgomp.so.1")

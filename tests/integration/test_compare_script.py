@@ -138,7 +138,8 @@ def test_what_is_no_divergence_stops_the_comparison(finished, tmp_path, monkeypa
     errors = [RunError("the disk is full"), NotFiniteError("step 3: loss not finite")]
 
     def train_members(members, stop):
-        return dict(zip(members, errors, strict=True))
+        missing = [path for path in members if not path.exists()]
+        return dict.fromkeys(members) | dict(zip(missing, errors, strict=True))
 
     monkeypatch.setattr(runs, "train_members", train_members)
     assert "the disk is full" in run(*args, code=1).stderr.splitlines()[-1]

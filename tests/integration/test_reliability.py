@@ -20,7 +20,7 @@ CONFIG = f"""def get_config():
         "dataset": "gaussians", "generator": "mlp(16, 2)", "discriminator": "mlp(16, 2)",
         "generator_optimizer": "optimistic_adam(1e-3)", "dynamics": "lookahead",
         "batch_size": 16, "latent_dim": 4, "num_steps": {STEPS}, "seed": 5,
-        "log_every_steps": 50, "sample_every_steps": 0, "checkpoint_every_steps": 20,
+        "log_every_steps": 50, "sample_every_steps": 0, "checkpoint_every_steps": 40,
         "eval_every_steps": 400, "keep_checkpoints": ("latest(3)", "best('eval/kl_to_uniform')"),
     }}
 """
@@ -189,14 +189,14 @@ def disk_of(size, workdir):
 
 
 def test_a_full_disk(start, tmp_path, undisturbed):
-    """Every 10th checkpoint is kept, until the disk is full."""
+    """Every checkpoint is kept, until the disk is full."""
     workdir = tmp_path / "small_disk"
     workdir.mkdir()
     if (wrap := disk_of("2m", workdir)) is None:
         pytest.skip("no tmpfs can be mounted here")
-    keep = "--config.keep_checkpoints=every(20)"
+    keep = ("--config.keep_checkpoints=every(20)", "--config.checkpoint_every_steps=20")
     # TensorStore may print one of its own, of an event loop that was closed on it.
-    training = start(keep, workdir=workdir, wrap=wrap)
+    training = start(*keep, workdir=workdir, wrap=wrap)
     training.end(1, quiet=False)
     assert "No space left on device; the newest valid one is" in training.text
     left = pathlib.Path(f"{workdir}.left")
@@ -205,7 +205,7 @@ def test_a_full_disk(start, tmp_path, undisturbed):
     assert not list((left / "checkpoints").glob("*.saving"))
     # On a larger disk the same command goes on.
     shutil.copytree(left, tmp_path / "run")
-    start(keep, "--config.keep_checkpoints=latest(3)").end(0)
+    start().end(0)
     same_end(tmp_path / "run", undisturbed)
 
 
@@ -218,7 +218,7 @@ def test_a_quota_that_a_save_exceeds(start, tmp_path, undisturbed):
 resource.setrlimit(resource.RLIMIT_FSIZE, ({largest // 2}, {largest // 2}))
 os.execv(sys.argv[1], sys.argv[1:])"""
     last = start(wrap=[sys.executable, "-c", limit]).end(1)
-    assert "60 cannot be saved: File too large; the newest valid one is 40" in last
+    assert "80 cannot be saved: File too large; the newest valid one is 40" in last
     start().end(0)
     same_end(tmp_path / "run", undisturbed)
 

@@ -138,7 +138,9 @@ def finish(runs: Sequence[ComparedRun], stop: Stop | None) -> list[Outcome]:
     """
     left = [run for run in runs if read_outcome(run) is None]
     logging.info("%d runs, %d of them finished before", len(runs), len(runs) - len(left))
-    errors = train_members({run.workdir: run.config for run in left}, stop=stop)
+    # All that did not fail, since the program of a run depends on the others: a resumed comparison is the same.
+    members = {run.workdir: run.config for run in runs if _read_failure(run) is None}
+    errors = train_members(members, stop=stop)
     if stop is not None:
         stop.can_save = False  # from here on a signal ends the program, and nothing is lost
     for run in left:

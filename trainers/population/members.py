@@ -3,11 +3,10 @@
 import os
 import pathlib
 import signal
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import jax
 from absl import logging
 
 from gan import cli
@@ -16,7 +15,7 @@ from gan.config import TrainConfig
 from gan.data import Examples
 from gan.errors import Stopped, describe
 from gan.memory import check_fits, device_memory, tree_bytes
-from gan.players import ROLES
+from gan.models import onednn
 from gan.preemption import Stop
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.population.program import Member, Program, find_alike, make_programs
@@ -127,22 +126,26 @@ class Plan:
         """Trains them: see `train_members`."""
         watched = Stop() if stop is None else stop
         results: dict[pathlib.Path, Exception | None] = dict.fromkeys(self.paths)
-        for jobs, workers in self.rounds:
-            with ThreadPoolExecutor(workers) as pool:
-                try:
-                    for job, error in zip(
-                        jobs, pool.map(lambda job: job.train(watched), jobs), strict=True
-                    ):
-                        results[job.path] = error
-                except BaseException:
-                    watched.requested = (
-                        watched.requested or signal.SIGINT
-                    )  # the others save, and end
-                    raise
+        with onednn.limit_threads(max(1, _cores() // max(1, len(self.paths)))):
+            for jobs, workers in self.rounds:
+                results |= _train_round(jobs, workers, watched)
         for error in results.values():
             if isinstance(error, Stopped):
                 raise error
         return results
+
+
+def _train_round(
+    jobs: Collection[_Job], workers: int, stop: Stop
+) -> dict[pathlib.Path, Exception | None]:
+    """Trains jobs, so many at a time; returns for each why it failed."""
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            errors = list(pool.map(lambda job: job.train(stop), jobs))
+        except BaseException:
+            stop.requested = stop.requested or signal.SIGINT  # the others save, and end
+            raise
+    return {job.path: error for job, error in zip(jobs, errors, strict=True)}
 
 
 def plan(experiments: Mapping[pathlib.Path, Experiment], refuse_uneven: bool = True) -> Plan:
@@ -194,24 +197,19 @@ def plan(experiments: Mapping[pathlib.Path, Experiment], refuse_uneven: bool = T
 def side_by_side(experiments: Collection[Experiment]) -> int:
     """Returns how many runs are trained at a time that each make their own calls: the rule.
 
-    On a CPU a step of one run leaves cores idle: as many runs as there are cores. Convolutions that oneDNN
-    computes have all cores already, and threads of its own there: one run at a time. So is one that has
-    several devices, or an accelerator, to itself. docs/populations.md has the figures.
+    On a CPU a step of one run leaves cores idle: as many runs as there are cores. A run that has several
+    devices, or an accelerator, has them to itself. docs/populations.md has the figures.
     """
     if any(own.mesh.size > 1 or own.mesh.devices.flat[0].platform != "cpu" for own in experiments):
         return 1
-    if any(own.convolutions.startswith("onednn") and _has_convolutions(own) for own in experiments):
-        return 1
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(1, min(cores, len(experiments)))
+    return max(1, min(_cores(), len(experiments)))
 
 
-def _has_convolutions(experiment: Experiment) -> bool:
-    networks = jax.eval_shape(experiment.game.init, jax.random.key(0))
-    params: Sequence[object] = [networks.of(role)[0] for role in ROLES]
-    return any(leaf.ndim == 4 for leaf in jax.tree.leaves(params))  # [H, W, I, O]
+def _cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _check_memory(experiment: Experiment, runs: int) -> None:
