@@ -503,22 +503,20 @@ def test_errors_of_onednn_name_the_geometry():
 
 
 @needs_onednn
-@pytest.mark.parametrize("count", [1, 3])
-def test_a_program_keeps_the_threads_that_it_was_compiled_for(count):
-    """A plan that is run on more threads than it was made for would write beyond its room."""
-    geometry = Geometry((16, 16), (3, 3), (1, 1), ((1, 1), (1, 1)))
-    x, y, w = arrays(geometry, 32, 32, batch=16)
-    every = onednn.load().threads
-    with onednn.limit_threads(count):
-        assert onednn.describe(1).endswith(f" on {min(count, every)} threads")
+def test_a_program_is_computed_by_the_threads_that_it_was_compiled_for():
+    geometry = Geometry((8, 8), (3, 3), (1, 1), ((1, 1), (1, 1)))
+    x, y, w = arrays(geometry, 8, 8, batch=64)
+    numbers = onednn._numbers("kernel_gradient", geometry, x, y)
+    every, room = onednn.load().threads, onednn._room(numbers)
+    with onednn.limit_threads(1):
+        assert onednn.describe(1).endswith(" on 1 threads")
+        assert every == 1 or onednn._room(numbers) < room  # each adds up a part of the batch
         program = jax.jit(lambda *given: passes(geometry, *given))
-        expected = program(x, y, w)
+        alone = program(x, y, w)
     assert onednn.describe(1).endswith(f" on {every} threads")
-    for limit in (every, 1):
-        with onednn.limit_threads(limit):
-            assert_same_bits(program(x, y, w), expected)
-    reference = passes(geometry, x, y, w)
-    for found, other in zip(expected, reference, strict=True):
+    assert onednn._room(numbers) == room
+    assert_same_bits(program(x, y, w), alone)
+    for found, other in zip(alone, passes(geometry, x, y, w), strict=True):
         assert_close(found, other)
 
 
