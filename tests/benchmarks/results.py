@@ -1,0 +1,132 @@
+"""Makes the tables of comparisons in the docs anew from what `scripts/compare.py` left.
+
+    python -m tests.benchmarks.results --keep runs/compare/digits digits    # keeps one, as docs/results/digits.*
+    python -m tests.benchmarks.results                                      # writes all tables into the docs
+
+A table stands between `<!-- results: NAME MATCH -->` and `<!-- end of results -->`, where MATCH is the cost at
+which the methods are read: steps, gradients or seconds. tests/test_results.py compares them with the files.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gan.text_tables import format_markdown
+from gan.trainers.comparison.ranking import Estimate
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+KEPT = DOCS / "results"
+_PLACE = re.compile(
+    r"(<!-- results: (?P<name>\S+) (?P<match>\w+) -->\n).*?(<!-- end of results -->)", re.DOTALL
+)
+
+
+def keep(folder: pathlib.Path, name: str) -> None:
+    """Takes a finished comparison over into the docs: its numbers, and its picture."""
+    for suffix, target in ((".json", KEPT), (".csv", KEPT), (".png", DOCS / "images")):
+        target.mkdir(exist_ok=True)
+        shutil.copy(folder / f"comparison{suffix}", target / f"{name}{suffix}")
+
+
+def written(text: str) -> str:
+    """Returns the text of a page with all of its tables made anew."""
+
+    def table(found: re.Match[str]) -> str:
+        content = json.loads((KEPT / f"{found['name']}.json").read_text())
+        return found[1] + "\n" + make_table(content, found["match"]) + "\n\n" + found[4]
+
+    return _PLACE.sub(table, text)
+
+
+def pages() -> Iterable[pathlib.Path]:
+    """Yields the pages of the docs that have such tables."""
+    for path in sorted(DOCS.glob("*.md")):
+        if _PLACE.search(path.read_text()):
+            yield path
+
+
+def make_table(content: dict[str, Any], match: str) -> str:
+    """Formats a comparison, the best method first.
+
+    Args:
+      content: The content of its `comparison.json`.
+      match: The cost at which the methods are read.
+    """
+    protocol, table = content["protocol"], content["tables"][match]
+    score, at_end = protocol["score"], match == "steps"
+    names = sorted({name for row in table["rows"] for name in row["others"]})
+    head = ["", "learning rate", score["name"], "better", *names]
+    head += ["last iterate"] if at_end else ["step"]
+    rows = [_row(own, content, table["baseline"], names, at_end) for own in table["rows"]]
+    return "\n\n".join([_caption(content, match), format_markdown([head, *rows])])
+
+
+def _caption(content: dict[str, Any], match: str) -> str:
+    protocol, table = content["protocol"], content["tables"][match]
+    seeds, config = protocol["seeds"], protocol["config"]
+    direction = "higher" if protocol["score"]["higher_is_better"] else "lower"
+    text = (
+        f"{config['dataset']}, {protocol['score']['name']} ({direction} is better) of "
+        f"{config['eval_num_images']:,} samples, {len(seeds)} seeds, {protocol['machine']}; {table['cost']}."
+    )
+    if len(protocol["learning_rates"]) > 1:
+        steps = protocol["tuning_steps"] or config["num_steps"]
+        grid = ", ".join(f"{rate:g}" for rate in protocol["learning_rates"])
+        text += (
+            f" Learning rate: the best of {grid} after {steps:,} steps "
+            f"from {len(protocol['tuning_seeds'])} other seeds."
+        )
+    return text
+
+
+def _row(
+    own: dict[str, Any], content: dict[str, Any], baseline: str, names: Sequence[str], at_end: bool
+) -> list[str]:
+    method = content["methods"][own["method"]]
+    number_format = content["protocol"]["score"]["number_format"]
+    rate = "its own" if method["learning_rate"] is None else f"{method['learning_rate']:g}"
+    better = own["better_than"].get(baseline)
+    row = [
+        own["method"],
+        rate + "*" * method["at_edge_of_grid"],
+        _estimate(own["values"], number_format),
+        "(baseline)" if own["method"] == baseline else "-" if better is None else f"{better:.0%}",
+        *(_estimate(own["others"][name]["values"], ".2f") for name in names),
+    ]
+    last = _estimate(method["last_iterate"], number_format, interval=False)
+    return [*row, last if at_end else f"{own['step']:,.0f}"]
+
+
+def _estimate(values: Sequence[float | None], number_format: str, interval: bool = True) -> str:
+    """Formats a mean with its interval; says how many scores are not finite."""
+    estimate = Estimate.of([math.inf if value is None else value for value in values])
+    if estimate.num_infinite:
+        return f"{estimate.num_infinite} of {len(values)} not finite"
+    text = f"{estimate.mean:{number_format}}"
+    if not interval or estimate.interval is None:
+        return text
+    low, high = estimate.interval
+    return f"{text} [{low:{number_format}}, {high:{number_format}}]"
+
+
+def main() -> None:
+    """Keeps a comparison, or writes all tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--keep", nargs=2, metavar=("FOLDER", "NAME"))
+    flags = parser.parse_args()
+    if flags.keep:
+        keep(pathlib.Path(flags.keep[0]), flags.keep[1])
+    for path in pages():
+        path.write_text(written(path.read_text()))
+        print(path.name)
+
+
+if __name__ == "__main__":
+    main()
