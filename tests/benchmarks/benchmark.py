@@ -9,9 +9,7 @@ import contextlib
 import dataclasses
 import math
 import os
-import pathlib
 import platform
-import re
 import resource
 import statistics
 import subprocess
@@ -28,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from absl import logging
 
+from gan import machine
 from gan.config import TrainConfig
 from gan.data.dataset import Examples
 from gan.data.loaders import Loader
@@ -181,7 +180,7 @@ def measure(
         versions["torch"] = pytorch.handshake["version"]
     return BenchmarkResult(
         config=dataclasses.asdict(config),
-        machine=_machine(),
+        machine=machine.describe(),
         versions=versions,
         step_seconds=Spread.of(times["many"]),
         steps_a_call=many,
@@ -368,17 +367,6 @@ def _peak_memory() -> int:
         return int(stats["peak_bytes_in_use"])
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(most) * (1 if sys.platform == "darwin" else 1024)
-
-
-def _machine() -> str:
-    device = jax.devices()[0]
-    if device.platform != "cpu":
-        return f"{jax.device_count()} x {device.device_kind}"
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        found = re.search(r"model name\s*:\s*(.+)", pathlib.Path("/proc/cpuinfo").read_text())
-        name = found[1] if found else name
-    return f"{os.cpu_count()} cores of {name}"
 
 
 def describe(result: BenchmarkResult) -> str:

@@ -4,10 +4,8 @@ import contextlib
 import csv
 import dataclasses
 import math
-import os
 import pathlib
 import platform
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import jax
 import optax
 
+from gan import machine
 from gan.config import TrainConfig
 from gan.errors import UsageError
 from gan.files import replacing, write_json
@@ -260,7 +259,7 @@ def _describe(found: Found) -> dict[str, Any]:
             }  # fmt: skip
     return {
         "protocol": {
-            "machine": _machine(),
+            "machine": machine.describe(),
             "versions": {"python": platform.python_version(), "jax": jax.__version__, "optax": optax.__version__},
             "config": dataclasses.asdict(found.config),
             "methods": {method.name: dict(method.settings) for method in design.methods},
@@ -302,14 +301,3 @@ def _describe_row(row: Row) -> dict[str, Any]:
 
 def _score_names(outcomes: Sequence[Outcome]) -> set[str]:
     return {name for own in outcomes for scores in own.along.values() for name in scores}
-
-
-def _machine() -> str:
-    device = jax.devices()[0]
-    if device.platform != "cpu":
-        return f"{jax.device_count()} x {device.device_kind}"
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        found = re.search(r"model name\s*:\s*(.+)", pathlib.Path("/proc/cpuinfo").read_text())
-        name = found[1] if found else name
-    return f"{os.cpu_count()} cores of {name}"

@@ -1,0 +1,27 @@
+"""Names the machine that a program runs on, for figures of speed and for protocols."""
+
+import contextlib
+import os
+import pathlib
+import platform
+import re
+
+import jax
+
+_VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}
+"""Processors of one name may differ in these, and in speed, by twice."""
+
+
+def describe() -> str:
+    """Returns how many devices there are of what kind; of a CPU, its cores and the widest vectors."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return f"{jax.device_count()} x {device.device_kind}"
+    name, vectors = platform.processor() or platform.machine(), ""
+    with contextlib.suppress(OSError):
+        text = pathlib.Path("/proc/cpuinfo").read_text()
+        if found := re.search(r"model name\s*:\s*(.+)", text):
+            name = found[1]
+        widest = next((own for flag, own in _VECTORS.items() if flag in text.split()), None)
+        vectors = f" ({widest})" if widest else ""
+    return f"{os.cpu_count()} cores of {name}{vectors}"
