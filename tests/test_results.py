@@ -1,6 +1,5 @@
 """Tables of comparisons in the docs have the numbers of the comparisons."""
 
-import copy
 import json
 
 import pytest
@@ -22,6 +21,8 @@ CONTENT = {
          "others": {"recall": {"values": [0.5, 0.25, 0.75]}}},
         {"method": "b", "step": 100, "values": [4.0, 4.0, 4.0], "better_than": {"a": 0.0},
          "others": {"recall": {"values": [0.5, 0.5, 0.5]}}},
+    ]}, "gradients": {"rows": [
+        {"method": "b", "values": [4.0, 4.0, 7.0]}, {"method": "a", "values": [6.0, 6.0, None]},
     ]}},
 }  # fmt: skip
 
@@ -32,25 +33,25 @@ def test_the_tables_in_the_docs_are_those_of_the_comparisons(page):
 
 
 def test_a_table_has_means_with_intervals_and_the_protocol():
-    lines = results.make_table(copy.deepcopy(CONTENT), "steps").splitlines()
+    lines = results.make_table(CONTENT).splitlines()
     assert lines[0] == (
         "digits, fid (lower is better) of 2,500 samples, 3 seeds, 2 cores; all runs are read at 100 steps: at "
         "their end. Learning rate: the best of 0.001, 0.002 after 100 steps from 2 other seeds."
     )
     assert lines[2:] == [
-        "|  | learning rate | fid | better | recall | last iterate |",
-        "|---|---|---|---|---|---|",
-        "| a | 0.001* | 2.00 [1.00, 3.00] | 100% | 0.50 [0.25, 0.75] | 1 of 3 not finite |",
-        "| b | its own | 4.00 [4.00, 4.00] | (baseline) | 0.50 [0.50, 0.50] | 5.00 |",
+        "|  | learning rate | fid | better | recall | last iterate | at equal gradients |",
+        "|---|---|---|---|---|---|---|",
+        "| a | 0.001* | 2.00 [1.00, 3.00] | 100% | 0.50 [0.25, 0.75] | 1 of 3 not finite | 1 of 3 not finite |",
+        "| b | its own | 4.00 [4.00, 4.00] | (baseline) | 0.50 [0.50, 0.50] | 5.00 | 5.00 |",
     ]
 
 
 def test_other_numbers_in_a_page_are_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "KEPT", tmp_path)
     (tmp_path / "mine.json").write_text(json.dumps(CONTENT))
-    page = "Before.\n\n<!-- results: mine steps -->\n<!-- end of results -->\n\nAfter.\n"
+    page = "Before.\n\n<!-- results: mine -->\n<!-- end of results -->\n\nAfter.\n"
     text = results.written(page)
-    assert text.startswith("Before.\n\n<!-- results: mine steps -->\n\ndigits, fid")
-    assert text.endswith("| 5.00 |\n\n<!-- end of results -->\n\nAfter.\n")
+    assert text.startswith("Before.\n\n<!-- results: mine -->\n\ndigits, fid")
+    assert text.endswith("| 5.00 | 5.00 |\n\n<!-- end of results -->\n\nAfter.\n")
     assert results.written(text) == text
     assert results.written(text.replace("2.00", "1.00")) == text

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.results --keep runs/compare/digits digits    # keeps one, as docs/results/digits.*
     python -m tests.benchmarks.results                                      # writes all tables into the docs
 
-A table stands between `<!-- results: NAME MATCH -->` and `<!-- end of results -->`, where MATCH is the cost at
-which the methods are read: steps, gradients or seconds. tests/test_results.py compares them with the files.
+A table stands between `<!-- results: NAME -->` and `<!-- end of results -->`. tests/test_results.py compares them with
+the files.
 """
 
 import argparse
@@ -21,9 +21,8 @@ from gan.trainers.comparison.ranking import Estimate
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 KEPT = DOCS / "results"
-_PLACE = re.compile(
-    r"(<!-- results: (?P<name>\S+) (?P<match>\w+) -->\n).*?(<!-- end of results -->)", re.DOTALL
-)
+_OTHER_COSTS = ("gradients", "seconds")
+_PLACE = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
 def keep(folder: pathlib.Path, name: str) -> None:
@@ -37,8 +36,8 @@ def written(text: str) -> str:
     """Returns the text of a page with all of its tables made anew."""
 
     def table(found: re.Match[str]) -> str:
-        content = json.loads((KEPT / f"{found['name']}.json").read_text())
-        return found[1] + "\n" + make_table(content, found["match"]) + "\n\n" + found[4]
+        content = json.loads((KEPT / f"{found[2]}.json").read_text())
+        return f"{found[1]}\n{make_table(content)}\n\n{found[3]}"
 
     return _PLACE.sub(table, text)
 
@@ -50,24 +49,23 @@ def pages() -> Iterable[pathlib.Path]:
             yield path
 
 
-def make_table(content: dict[str, Any], match: str) -> str:
-    """Formats a comparison, the best method first.
+def make_table(content: dict[str, Any]) -> str:
+    """Formats a comparison read at equal steps, the best method first; and its score at other equal costs.
 
     Args:
       content: The content of its `comparison.json`.
-      match: The cost at which the methods are read.
     """
-    protocol, table = content["protocol"], content["tables"][match]
-    score, at_end = protocol["score"], match == "steps"
+    protocol, table = content["protocol"], content["tables"]["steps"]
     names = sorted({name for row in table["rows"] for name in row["others"]})
-    head = ["", "learning rate", score["name"], "better", *names]
-    head += ["last iterate"] if at_end else ["step"]
-    rows = [_row(own, content, table["baseline"], names, at_end) for own in table["rows"]]
-    return "\n\n".join([_caption(content, match), format_markdown([head, *rows])])
+    costs = [match for match in _OTHER_COSTS if match in content["tables"]]
+    head = ["", "learning rate", protocol["score"]["name"], "better", *names, "last iterate"]
+    head += [f"at equal {match}" for match in costs]
+    rows = [_row(own, content, names, costs) for own in table["rows"]]
+    return "\n\n".join([_caption(content), format_markdown([head, *rows])])
 
 
-def _caption(content: dict[str, Any], match: str) -> str:
-    protocol, table = content["protocol"], content["tables"][match]
+def _caption(content: dict[str, Any]) -> str:
+    protocol, table = content["protocol"], content["tables"]["steps"]
     seeds, config = protocol["seeds"], protocol["config"]
     direction = "higher" if protocol["score"]["higher_is_better"] else "lower"
     text = (
@@ -85,21 +83,26 @@ def _caption(content: dict[str, Any], match: str) -> str:
 
 
 def _row(
-    own: dict[str, Any], content: dict[str, Any], baseline: str, names: Sequence[str], at_end: bool
+    own: dict[str, Any], content: dict[str, Any], names: Sequence[str], costs: Sequence[str]
 ) -> list[str]:
-    method = content["methods"][own["method"]]
+    name = own["method"]
+    method, baseline = content["methods"][name], content["tables"]["steps"]["baseline"]
     number_format = content["protocol"]["score"]["number_format"]
     rate = "its own" if method["learning_rate"] is None else f"{method['learning_rate']:g}"
     better = own["better_than"].get(baseline)
-    row = [
-        own["method"],
+    elsewhere = [
+        next(row["values"] for row in content["tables"][cost]["rows"] if row["method"] == name)
+        for cost in costs
+    ]
+    return [
+        name,
         rate + "*" * method["at_edge_of_grid"],
         _estimate(own["values"], number_format),
-        "(baseline)" if own["method"] == baseline else "-" if better is None else f"{better:.0%}",
-        *(_estimate(own["others"][name]["values"], ".2f") for name in names),
+        "(baseline)" if name == baseline else "-" if better is None else f"{better:.0%}",
+        *(_estimate(own["others"][other]["values"], ".2f") for other in names),
+        _estimate(method["last_iterate"], number_format, interval=False),
+        *(_estimate(values, number_format, interval=False) for values in elsewhere),
     ]
-    last = _estimate(method["last_iterate"], number_format, interval=False)
-    return [*row, last if at_end else f"{own['step']:,.0f}"]
 
 
 def _estimate(values: Sequence[float | None], number_format: str, interval: bool = True) -> str:
