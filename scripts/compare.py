@@ -42,9 +42,9 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument(
         "--learning_rates",
-        default="1e-4,2e-4,5e-4,1e-3,2e-3",
+        default="2e-4,5e-4,1e-3,2e-3,4e-3",
         metavar="A,B,...",
-        help="the grid from which each method has its own (1e-4,2e-4,5e-4,1e-3,2e-3)",
+        help="the grid from which each method has its own (2e-4,5e-4,1e-3,2e-3,4e-3)",
     )
     parser.add_argument(
         "--seeds", type=int, default=5, help="number of reported runs, from the config's seed (5)"

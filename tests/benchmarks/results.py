@@ -27,9 +27,10 @@ _PLACE = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", 
 
 def keep(folder: pathlib.Path, name: str) -> None:
     """Takes a finished comparison over into the docs: its numbers, and its picture."""
-    for suffix, target in ((".json", KEPT), (".csv", KEPT), (".png", DOCS / "images")):
-        target.mkdir(exist_ok=True)
-        shutil.copy(folder / f"comparison{suffix}", target / f"{name}{suffix}")
+    KEPT.mkdir(exist_ok=True)
+    for suffix in (".json", ".csv"):
+        shutil.copy(folder / f"comparison{suffix}", KEPT / f"{name}{suffix}")
+    shutil.copy(folder / "comparison.png", DOCS / "images" / f"comparison_{name}.png")
 
 
 def written(text: str) -> str:
