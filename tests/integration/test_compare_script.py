@@ -105,6 +105,18 @@ def test_the_same_command_and_report_only_train_nothing(finished):
         assert words in run(*args, "--report_only", "--match", match).stdout
 
 
+def test_runs_for_tuning_go_on_where_more_steps_are_asked_for(finished, tmp_path):
+    output, args = copy(finished, tmp_path)
+    done = run(*args, "--tuning_steps", 6)
+    assert f"resuming {output / 'ours/tuning/lr_0.001/seed_1000'} at step 4" in done.stderr
+    assert "starting" not in done.stderr
+    report = json.loads((output / "comparison.json").read_text())
+    assert report["protocol"]["tuning_steps"] == 6
+    line = run(*args, code=2).stderr.splitlines()[-1]  # they cannot be made shorter
+    assert "num_steps" in line
+    assert line.endswith("another --output is needed")
+
+
 def test_it_goes_on_where_it_stopped(finished, tmp_path):
     output, args = copy(finished, tmp_path)
     gone = next(output.glob("ours/reported/*/seed_1"))

@@ -24,7 +24,8 @@ from gan.untrusted import read_json
 
 Purpose = Literal["tuning", "reported"]
 _FAILED = "failed.json"  # in the folder of a run that diverged
-_DECIDE_SCORES = ("num_steps", "eval_every_steps", "eval_num_images", "eval_features")
+_LENGTH = ("num_steps", "eval_every_steps")
+_DECIDE_SCORES = (*_LENGTH, "eval_num_images", "eval_features")
 
 
 @dataclass(frozen=True)
@@ -112,16 +113,20 @@ def plan_runs(
 def check_folders(runs: Iterable[ComparedRun]) -> None:
     """Checks that what is in the runs' folders already was trained with the same configs.
 
+    Runs for tuning may be made longer: they are scored at their end alone, and go on.
+
     Raises:
       UsageError: where it was not; its scores would be of another comparison.
     """
     for run in runs:
         if (old := read_config(run.workdir)) is None:
             continue
+        longer = run.purpose == "tuning" and old.num_steps < run.config.num_steps
         lines = [
             line
             for key, line in difference(old, run.config).items()
-            if SETTINGS[key].on_resume is not OnResume.ALLOW or key in _DECIDE_SCORES
+            if (SETTINGS[key].on_resume is not OnResume.ALLOW or key in _DECIDE_SCORES)
+            and not (longer and key in _LENGTH)
         ]
         if lines:
             raise UsageError(f"{run.workdir}: {'; '.join(lines)}: another --output is needed")
