@@ -8,6 +8,7 @@ import re
 
 import jax
 
+_CPU = pathlib.Path("/proc/cpuinfo")
 _VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}
 """Processors of one name may differ in these, and in speed, by twice."""
 
@@ -19,7 +20,7 @@ def describe() -> str:
         return f"{jax.device_count()} x {device.device_kind}"
     name, vectors = platform.processor() or platform.machine(), ""
     with contextlib.suppress(OSError):
-        text = pathlib.Path("/proc/cpuinfo").read_text()
+        text = _CPU.read_text()
         if found := re.search(r"model name\s*:\s*(.+)", text):
             name = found[1]
         widest = next((own for flag, own in _VECTORS.items() if flag in text.split()), None)
