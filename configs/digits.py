@@ -2,10 +2,10 @@
 
     python scripts/train.py --config configs/digits.py --workdir runs/digits
 
-Training took 1 min 58 s on two cores of an AMD EPYC with AVX2 (130 steps a second); newer ones take half
-of that. The rows of the grid are the ten classes: after 2,500 steps most can be told apart, and at the end
-nearly every digit is legible. The FID is then 0.20 (docs/evaluation.md). Dynamics, optimizers and learning rate are
-those of the comparison in docs/dynamics.md.
+Training took 1 min 58 s on two cores of an AMD EPYC with AVX2 (130 steps a second). The rows of the grid
+are the ten classes: after 2,500 steps most can be told apart, and at the end nearly every digit is
+legible. The FID is then 0.20 (docs/evaluation.md). Dynamics, optimizers and learning rate are those of the
+comparison in docs/dynamics.md.
 """
 
 from ml_collections import ConfigDict

@@ -2,6 +2,7 @@ import importlib
 import importlib.util
 import os
 import pathlib
+import re
 import socket
 import sys
 import zlib
@@ -40,6 +41,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.share is None:  # workers are given what is decided here
         whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
         config.option.share = f"0/{SHARES}" if whole else "all"
+    if not re.fullmatch(r"all|first|\d+/[1-9]\d*", config.option.share):
+        raise pytest.UsageError(
+            f"--share={config.option.share!r}: all, first, or K/N such as 0/{SHARES} is accepted"
+        )
 
 
 def pytest_report_header(config: pytest.Config) -> str:
