@@ -3,14 +3,21 @@
 // A call's attribute holds the whole geometry and no pointer, so a compiled program that is kept on disk works
 // in the next process. XLA calls `instantiate` once for each call of a program, when it is compiled or loaded,
 // and keeps the Plan that it returns until the program is dropped; `execute` may run on many threads at once.
+//
+// A convolution is computed in shares of its batch, each by one of XLA's own threads and by oneDNN on that thread alone:
+// threads of OpenMP beside XLA's are in their way, and wait for one another at the end of each loop.
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <initializer_list>
+#include <exception>
 #include <memory>
+#include <mutex>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -70,7 +77,8 @@ constexpr int kFloat32 = 3, kBfloat16 = 2, kUnimplemented = 3;
 constexpr int kSource = 1, kTarget = 17, kWeights = 33, kScratchpad = 80;  // arguments of a primitive
 constexpr int kSourceGradient = 129, kTargetGradient = 145, kWeightsGradient = 161;
 constexpr int kQueryWeights = 131, kQueryWeightsGradient = 132, kQueryScratchpad = 136;
-constexpr size_t kAlignment = 64;  // bytes
+constexpr size_t kAlignment = 64;                  // bytes
+constexpr int64_t kWorthSharing = 2'000'000;  // products of a share, so that handing it over costs little of its time
 
 enum Pass : int64_t { kForward, kToInput, kToKernel };
 
@@ -142,22 +150,48 @@ dnnl_handle stream() {
   return made.get();
 }
 
-// How many threads compute a convolution that is planned from now on: as many as OpenMP has at first, or fewer.
+// In how many shares a convolution is computed that is planned from now on: as many as OpenMP has threads, or fewer.
 std::atomic<int>& threads() {
   static std::atomic<int> number{omp_get_max_threads()};
   return number;
 }
 
-// OpenMP's number of threads is a setting of each thread, which others change too. Of a convolution the room and the bits
-// depend on it, so that it is planned and run with the same number.
-class WithThreads {
+// OpenMP's number of threads is a setting of each thread, which others change too. The room that oneDNN asks for depends on
+// it, so that a share is planned and run with the same number.
+class OneThread {
  public:
-  explicit WithThreads(int number) { omp_set_num_threads(number); }
-  ~WithThreads() { omp_set_num_threads(before_); }
+  OneThread() { omp_set_num_threads(1); }
+  ~OneThread() { omp_set_num_threads(before_); }
 
  private:
   const int before_ = omp_get_max_threads();
 };
+
+// Calls work(0) to work(count - 1), on XLA's threads and on this one, which waits for nothing but what another has begun:
+// it may itself be one of XLA's, and all others busy.
+template <class Work>
+void in_parallel(ffi::ThreadPool& pool, int count, const Work& work) {
+  struct Shared {
+    std::atomic<int> next{0}, done{0};
+    std::mutex lock;
+    std::exception_ptr error;
+  };
+  auto shared = std::make_shared<Shared>();  // a thread may ask for work when all is done
+  auto take = [shared, count, &work] {
+    for (int i; (i = shared->next.fetch_add(1)) < count; shared->done.fetch_add(1)) {
+      try {
+        work(i);
+      } catch (...) {
+        const std::lock_guard<std::mutex> guard(shared->lock);
+        shared->error = std::current_exception();
+      }
+    }
+  };
+  for (int i = 1; i < count; ++i) pool.Schedule(decltype(take)(take));
+  take();
+  while (shared->done.load() < count) std::this_thread::yield();
+  if (shared->error) std::rethrow_exception(shared->error);
+}
 
 Owner strided(const std::vector<int64_t>& dims, const std::vector<int64_t>& strides, int type) {
   return MAKE(dnnl_memory_desc_destroy, dnnl_memory_desc_create_with_strides, int(dims.size()), dims.data(), type,
@@ -172,91 +206,145 @@ Owner primitive_of(const Owner& desc) {
 
 size_t padded(size_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
 
-// A convolution in oneDNN's own layout of the weights, and the copy of them from or to ours.
+Owner copy_of(const Owner& source, const Owner& target) {
+  return primitive_of(MAKE(dnnl_primitive_desc_destroy, dnnl_reorder_primitive_desc_create,
+                           static_cast<const dnnl_object*>(source.get()), engine(),
+                           static_cast<const dnnl_object*>(target.get()), engine(), dnnl_handle(nullptr)));
+}
+
+Owner memory(const Owner& desc, const void* data) {
+  return MAKE(dnnl_memory_destroy, dnnl_memory_create, desc.get(), engine(), const_cast<void*>(data));
+}
+
+size_t size_of(const Owner& desc) { return dnnl_memory_desc_get_size(desc.get()); }
+
+void run(const Owner& primitive, std::initializer_list<dnnl_argument> arguments) {
+  const OneThread alone;
+  check(dnnl_primitive_execute(primitive.get(), stream(), int(arguments.size()), arguments.begin()),
+        "dnnl_primitive_execute");
+}
+
+// A convolution of some examples of a batch, in a layout of the weights that is given or oneDNN's own.
+class Share {
+ public:
+  Share(const Geometry& whole, int64_t batch, const dnnl_object* weights) : g(whole), batch(batch) {
+    const OneThread alone;
+    const int type = g.bfloat16 ? kBfloat16 : kFloat32;
+    const int64_t c = g.channels, o = g.features;
+    x_ = strided({batch, c, g.height, g.width}, {g.height * g.width * c, 1, g.width * c, c}, type);
+    y_ = strided({batch, o, g.out_height, g.out_width}, {g.out_height * g.out_width * o, 1, g.out_width * o, o}, type);
+    Owner desc = describe(weights);
+    this->weights = clone(dnnl_primitive_desc_query_md(
+        desc.get(), g.pass == kToKernel ? kQueryWeightsGradient : kQueryWeights, 0));
+    scratchpad_ = clone(dnnl_primitive_desc_query_md(desc.get(), kQueryScratchpad, 0));
+    convolution_ = primitive_of(desc);
+  }
+
+  size_t room() const { return padded(size_of(scratchpad_)); }
+
+  void execute(const void* x, const void* y, const void* w, char* room) const {
+    Owner xs = memory(x_, x), ys = memory(y_, y), ws = memory(weights, w), scratchpad = memory(scratchpad_, room);
+    run(convolution_, {{g.pass == kToInput ? kSourceGradient : kSource, xs.get()},
+                       {g.pass == kForward ? kTarget : kTargetGradient, ys.get()},
+                       {g.pass == kToKernel ? kWeightsGradient : kWeights, ws.get()},
+                       {kScratchpad, scratchpad.get()}});
+  }
+
+  const Geometry g;
+  const int64_t batch;
+  Owner weights;
+
+ private:
+  Owner describe(const dnnl_object* w) const {
+    const int64_t dilation[2] = {0, 0};
+    Owner attr = make("dnnl_primitive_attr_create", dnnl_primitive_attr_destroy, dnnl_primitive_attr_create);
+    check(dnnl_primitive_attr_set_scratchpad_mode(attr.get(), kUserScratchpad), "dnnl_primitive_attr");
+    const dnnl_object *x = x_.get(), *y = y_.get(), *none = nullptr;
+    Owner forward = MAKE(dnnl_primitive_desc_destroy, dnnl_convolution_forward_primitive_desc_create, engine(), kTraining,
+                         kDirect, x, w, none, y, g.stride, dilation, g.before, g.after, attr.get());
+    if (g.pass == kForward) return forward;
+    if (g.pass == kToInput)
+      return MAKE(dnnl_primitive_desc_destroy, dnnl_convolution_backward_data_primitive_desc_create, engine(), kDirect, x,
+                  w, y, g.stride, dilation, g.before, g.after, forward.get(), attr.get());
+    return MAKE(dnnl_primitive_desc_destroy, dnnl_convolution_backward_weights_primitive_desc_create, engine(), kDirect,
+                x, w, none, y, g.stride, dilation, g.before, g.after, forward.get(), attr.get());
+  }
+
+  Owner x_, y_, scratchpad_, convolution_;
+};
+
+// A convolution in shares of its batch. Their sizes differ by at most one.
 class Plan {
  public:
   inline static ffi::TypeId id = {};
 
   explicit Plan(const Geometry& g) : geometry(g) {
-    const WithThreads same(threads_);
-    const int type = g.bfloat16 ? kBfloat16 : kFloat32;
     const int64_t c = g.channels, o = g.features, kh = g.kernel[0], kw = g.kernel[1];
-    const int64_t in = c / g.groups;
-    x_ = strided({g.batch, c, g.height, g.width}, {g.height * g.width * c, 1, g.width * c, c}, type);
-    y_ = strided({g.batch, o, g.out_height, g.out_width}, {g.out_height * g.out_width * o, 1, g.out_width * o, o}, type);
+    const int64_t in = c / g.groups, products = int64_t(g.num_y()) * kh * kw * in;
+    count_ = int(std::clamp<int64_t>(products / kWorthSharing, 1, std::min<int64_t>(threads(), g.batch)));
     std::vector<int64_t> dims{o, in, kh, kw}, strides{1, o, kw * in * o, in * o};
     if (g.groups > 1) {
       dims = {g.groups, o / g.groups, in, kh, kw};
       strides = {o / g.groups, 1, o, kw * in * o, in * o};
     }
-    w_ = strided(dims, strides, type);
+    w_ = strided(dims, strides, g.bfloat16 ? kBfloat16 : kFloat32);
+    // What shares add to a kernel's gradient is added up in float32.
+    const int type = g.bfloat16 && !(g.pass == kToKernel && count_ > 1) ? kBfloat16 : kFloat32;
     Owner any = MAKE(dnnl_memory_desc_destroy, dnnl_memory_desc_create_with_tag, int(dims.size()), dims.data(), type,
                      kAnyTag);
-    Owner desc = describe(any.get());
-    const int what = g.pass == kToKernel ? kQueryWeightsGradient : kQueryWeights;
-    own_w_ = clone(dnnl_primitive_desc_query_md(desc.get(), what, 0));
-    scratchpad_ = clone(dnnl_primitive_desc_query_md(desc.get(), kQueryScratchpad, 0));
-    convolution_ = primitive_of(desc);
-    if (dnnl_memory_desc_equal(own_w_.get(), w_.get())) return;
+    large_ = std::make_unique<Share>(g, (g.batch + count_ - 1) / count_, any.get());
+    const Owner& own = large_->weights;
+    if (g.batch % count_) small_ = std::make_unique<Share>(g, g.batch / count_, own.get());
     const bool back = g.pass == kToKernel;
-    Owner copy = MAKE(dnnl_primitive_desc_destroy, dnnl_reorder_primitive_desc_create,
-                      static_cast<const dnnl_object*>((back ? own_w_ : w_).get()), engine(),
-                      static_cast<const dnnl_object*>((back ? w_ : own_w_).get()), engine(), dnnl_handle(nullptr));
-    reorder_ = primitive_of(copy);
+    if ((back && count_ > 1) || !dnnl_memory_desc_equal(own.get(), w_.get()))
+      reorder_ = back ? copy_of(own, w_) : copy_of(w_, own);
   }
 
-  // Bytes of the room that a call needs besides its arguments and its result.
-  size_t room() const {
-    return padded(reorder_ ? dnnl_memory_desc_get_size(own_w_.get()) : 0) + dnnl_memory_desc_get_size(scratchpad_.get());
-  }
+  // Bytes of the room that a call needs besides its arguments and its result: for weights in oneDNN's own layout, of each
+  // share where they are its result, and for what a share needs.
+  size_t room() const { return num_copies() * copy() + count_ * large_room(); }
 
-  void execute(void* a, void* b, void* result, char* room) const {
-    const WithThreads same(threads_);
+  void execute(ffi::ThreadPool& pool, char* a, char* b, char* result, char* room) const {
     const bool to_input = geometry.pass == kToInput, to_kernel = geometry.pass == kToKernel;
-    Owner x = memory(x_, to_input ? result : a), y = memory(y_, to_kernel ? b : (to_input ? a : result));
-    Owner w = memory(w_, to_kernel ? result : b);
-    Owner scratchpad = memory(scratchpad_, room + (reorder_ ? padded(dnnl_memory_desc_get_size(own_w_.get())) : 0));
-    Owner own_w = reorder_ ? memory(own_w_, room) : Owner();
-    dnnl_handle weights = own_w ? own_w.get() : w.get();
-    if (reorder_ && !to_kernel) run(reorder_, {{kSource, w.get()}, {kTarget, weights}});
-    run(convolution_, {{to_input ? kSourceGradient : kSource, x.get()},
-                       {geometry.pass == kForward ? kTarget : kTargetGradient, y.get()},
-                       {to_kernel ? kWeightsGradient : kWeights, weights},
-                       {kScratchpad, scratchpad.get()}});
-    if (reorder_ && to_kernel) run(reorder_, {{kSource, weights}, {kTarget, w.get()}});
+    char *x = to_input ? result : a, *y = to_kernel ? b : (to_input ? a : result), *w = to_kernel ? result : b;
+    char* own = reorder_ ? room : w;
+    if (reorder_ && !to_kernel) move(w_, w, large_->weights, own);
+    const size_t x_size = geometry.num_x() / geometry.batch * item(), y_size = geometry.num_y() / geometry.batch * item();
+    const int num_large = small_ ? int(geometry.batch % count_) : count_;
+    in_parallel(pool, count_, [&](int i) {
+      const Share& share = i < num_large ? *large_ : *small_;
+      const int64_t first = i * share.batch + (i < num_large ? 0 : num_large);
+      share.execute(x + first * x_size, y + first * y_size, to_kernel && reorder_ ? own + i * copy() : own,
+                    room + num_copies() * copy() + i * large_room());
+    });
+    if (!reorder_ || !to_kernel) return;
+    add_up(reinterpret_cast<float*>(own));
+    move(large_->weights, own, w_, w);
   }
 
   const Geometry geometry;
 
  private:
-  const int threads_ = threads();
+  size_t item() const { return geometry.bfloat16 ? 2 : 4; }
+  size_t copy() const { return padded(size_of(large_->weights)); }
+  size_t num_copies() const { return reorder_ ? (geometry.pass == kToKernel ? count_ : 1) : 0; }
+  size_t large_room() const { return std::max(large_->room(), small_ ? small_->room() : 0); }
 
-  Owner describe(dnnl_handle w) const {
-    const Geometry& g = geometry;
-    const int64_t dilation[2] = {0, 0};
-    Owner attr = make("dnnl_primitive_attr_create", dnnl_primitive_attr_destroy, dnnl_primitive_attr_create);
-    check(dnnl_primitive_attr_set_scratchpad_mode(attr.get(), kUserScratchpad), "dnnl_primitive_attr");
-    const dnnl_object *x = x_.get(), *y = y_.get(), *none = nullptr, *any = w;
-    Owner forward = MAKE(dnnl_primitive_desc_destroy, dnnl_convolution_forward_primitive_desc_create, engine(), kTraining,
-                         kDirect, x, any, none, y, g.stride, dilation, g.before, g.after, attr.get());
-    if (g.pass == kForward) return forward;
-    if (g.pass == kToInput)
-      return MAKE(dnnl_primitive_desc_destroy, dnnl_convolution_backward_data_primitive_desc_create, engine(), kDirect, x,
-                  any, y, g.stride, dilation, g.before, g.after, forward.get(), attr.get());
-    return MAKE(dnnl_primitive_desc_destroy, dnnl_convolution_backward_weights_primitive_desc_create, engine(), kDirect,
-                x, any, none, y, g.stride, dilation, g.before, g.after, forward.get(), attr.get());
+  void move(const Owner& source, const char* from, const Owner& target, char* to) const {
+    Owner before = memory(source, from), after = memory(target, to);
+    run(reorder_, {{kSource, before.get()}, {kTarget, after.get()}});
   }
 
-  static Owner memory(const Owner& desc, void* data) {
-    return MAKE(dnnl_memory_destroy, dnnl_memory_create, static_cast<const dnnl_object*>(desc.get()), engine(), data);
+  // Adds the later shares' gradients of the kernel to the first one's, in their order.
+  void add_up(float* sums) const {
+    const size_t size = copy() / sizeof(float);
+    for (int i = 1; i < count_; ++i)
+      for (size_t j = 0; j < size; ++j) sums[j] += sums[i * size + j];
   }
 
-  static void run(const Owner& primitive, std::initializer_list<dnnl_argument> arguments) {
-    check(dnnl_primitive_execute(primitive.get(), stream(), int(arguments.size()), arguments.begin()),
-          "dnnl_primitive_execute");
-  }
-
-  Owner x_, y_, w_, own_w_, scratchpad_, convolution_, reorder_;
+  int count_;
+  Owner w_, reorder_;
+  std::unique_ptr<Share> large_, small_;
 };
 
 std::string explain(const std::string& what, const Geometry& geometry) {
@@ -276,7 +364,7 @@ ffi::ErrorOr<std::unique_ptr<Plan>> instantiate(ffi::Span<const int64_t> numbers
   }
 }
 
-ffi::Error execute(Plan* plan, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Result<ffi::AnyBuffer> result,
+ffi::Error execute(ffi::ThreadPool pool, Plan* plan, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Result<ffi::AnyBuffer> result,
                    ffi::Result<ffi::BufferR1<ffi::U8>> room) {
   const Geometry& g = plan->geometry;
   const auto type = g.bfloat16 ? ffi::BF16 : ffi::F32;
@@ -288,8 +376,8 @@ ffi::Error execute(Plan* plan, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Result<f
   if (room->size_bytes() < plan->room())  // kept by another version of oneDNN
     return ffi::Error::Internal(explain("too little room", g));
   try {
-    plan->execute(a.untyped_data(), b.untyped_data(), result->untyped_data(),
-                  reinterpret_cast<char*>(room->typed_data()));
+    plan->execute(pool, static_cast<char*>(a.untyped_data()), static_cast<char*>(b.untyped_data()),
+                  static_cast<char*>(result->untyped_data()), reinterpret_cast<char*>(room->typed_data()));
     return ffi::Error::Success();
   } catch (const std::exception& error) {
     return ffi::Error::Internal(explain(error.what(), g));
@@ -302,6 +390,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(onednn_instantiate, instantiate,
                               ffi::Ffi::BindInstantiate().Attr<ffi::Span<const int64_t>>("geometry"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(onednn_execute, execute,
                               ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
                                   .Ctx<ffi::State<Plan>>()
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()

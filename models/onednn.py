@@ -61,7 +61,8 @@ class Library:
     Attributes:
       functions: Those that `onednn.cpp` exports.
       version: oneDNN's version, such as `3.2.0`.
-      threads: How many threads compute a convolution, unless `limit_threads` says fewer.
+      threads: In how many shares of the batch, each by a thread of XLA's, a large convolution is computed,
+        unless `limit_threads` says fewer.
     """
 
     functions: ctypes.CDLL
@@ -74,7 +75,7 @@ def describe(num_devices: int) -> str:
     library = load() if num_devices == 1 else None
     if library is None:
         return f"xla on {jax.default_backend()}"
-    return f"onednn {library.version} on {_limit or library.threads} threads"
+    return f"onednn {library.version} in {_limit or library.threads} shares"
 
 
 @contextlib.contextmanager
@@ -94,7 +95,7 @@ def _set_threads(library: Library, number: int) -> None:
     global _limit
     _limit = number
     library.functions.onednn_set_threads(number)
-    _room.cache_clear()  # a convolution needs more of it on more threads
+    _room.cache_clear()  # a convolution needs more of it in more shares
 
 
 def load() -> Library | None:
@@ -150,7 +151,7 @@ def _compiled(dnnl: pathlib.Path) -> pathlib.Path:
     source, headers = pathlib.Path(__file__).with_name("onednn.cpp"), jax.ffi.include_dir()
     compiler = _compiler()
     command = [
-        *compiler, "-std=c++17", "-O2", "-fPIC", "-shared", "-w", str(source), "-I", headers,
+        *compiler, "-std=c++17", "-O3", "-fPIC", "-shared", "-w", str(source), "-I", headers,
         str(dnnl), f"-Wl,-rpath,{dnnl.parent}",
     ]  # fmt: skip
     made_from = [source.read_text(), importlib.metadata.version("jaxlib"), *command]

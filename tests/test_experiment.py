@@ -257,7 +257,16 @@ def test_a_score_that_is_never_measured_is_refused(metric, words):
         build(small(keep_checkpoints=(f"best('{metric}')",), eval_every_steps=1_000))
 
 
-IMAGES = ["fid", "kid", "inception_score", "precision", "recall", "density", "coverage"]
+IMAGES = [
+    "fid",
+    "kid",
+    "inception_score",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "confident",
+]
 POINTS = ["modes_covered", "high_quality", "kl_to_uniform"]
 
 

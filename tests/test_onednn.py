@@ -5,6 +5,7 @@ Tests that need it are skipped where it is not installed. In float32 numbers are
 """
 
 import concurrent.futures
+import contextlib
 import ctypes
 import dataclasses
 import functools
@@ -259,16 +260,55 @@ def test_one_by_one_as_well():
     assert_close(direct, theirs[0])
 
 
+@contextlib.contextmanager
+def shares(number):
+    """Has large convolutions be computed in so many shares, on whatever threads there are."""
+    library = onednn.load()
+    onednn._set_threads(library, number)
+    try:
+        yield
+    finally:
+        onednn._set_threads(library, library.threads)
+
+
+LARGE = Geometry((16, 16), (3, 3), (1, 1), ((1, 1), (1, 1)))
+LARGE_GROUPS = Geometry((16, 16), (4, 4), (2, 2), ((1, 1), (1, 1)), 2)
+
+
 @needs_onednn
-def test_eight_threads_have_the_bits_of_one():
-    """Of one program and of two, at once and one after the other."""
-    geometries = PLAIN, Geometry((8, 8), (4, 4), (2, 2), ((1, 1), (1, 1)), 2)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("geometry", [LARGE, LARGE_GROUPS], ids=["plain", "groups"])
+@pytest.mark.parametrize("number", [2, 3, 5, 7])
+def test_shares_of_a_batch_are_the_whole(number, geometry, dtype):
+    """Equal and unequal ones."""
+    if dtype == jnp.bfloat16 and not onednn._has_bfloat16():
+        pytest.skip("the processor has no bfloat16")
+    given = [array.astype(dtype) for array in arrays(geometry, 32, 48, batch=7)]
+    numbers = onednn._numbers("kernel_gradient", geometry, given[0], given[1])
+    with shares(1):
+        alone = onednn._room(numbers)
+    with shares(number):
+        size = given[2].size * 4
+        assert (
+            onednn._room(numbers) >= alone + (number - 1) * size
+        )  # each has a gradient of its own
+        ours = jax.jit(lambda *given: passes(geometry, *given))(*given)
+    theirs = in_float64(lambda *arrays: native_passes(geometry, *arrays), *given)
+    assert_close(ours, theirs, 2**-8 if dtype == jnp.bfloat16 else ROUNDINGS)
+
+
+@needs_onednn
+@pytest.mark.parametrize("number", [1, 4])
+def test_eight_threads_have_the_bits_of_one(number):
+    """Of one program and of two, at once and one after the other; in shares too, whoever computes them."""
+    geometries = LARGE, LARGE_GROUPS
     tasks = []
     for seed in range(24):
         geometry = geometries[seed % 2]
-        tasks.append((geometry, arrays(geometry, 16, 16, batch=8, seed=seed)))
+        tasks.append((geometry, arrays(geometry, 16, 32, batch=8, seed=seed)))
     program = jax.jit(passes, static_argnums=0)
-    expected = [program(geometry, *given) for geometry, given in tasks]
+    with shares(number):
+        expected = [program(geometry, *given) for geometry, given in tasks]
     barrier = threading.Barrier(8)
 
     def work(first):
@@ -504,16 +544,16 @@ def test_errors_of_onednn_name_the_geometry():
 
 @needs_onednn
 def test_a_program_is_computed_by_the_threads_that_it_was_compiled_for():
-    geometry = Geometry((8, 8), (3, 3), (1, 1), ((1, 1), (1, 1)))
-    x, y, w = arrays(geometry, 8, 8, batch=64)
+    geometry = LARGE
+    x, y, w = arrays(geometry, 32, 32, batch=16)
     numbers = onednn._numbers("kernel_gradient", geometry, x, y)
     every, room = onednn.load().threads, onednn._room(numbers)
     with onednn.limit_threads(1):
-        assert onednn.describe(1).endswith(" on 1 threads")
+        assert onednn.describe(1).endswith(" in 1 shares")
         assert every == 1 or onednn._room(numbers) < room  # each adds up a part of the batch
         program = jax.jit(lambda *given: passes(geometry, *given))
         alone = program(x, y, w)
-    assert onednn.describe(1).endswith(f" on {every} threads")
+    assert onednn.describe(1).endswith(f" in {every} shares")
     assert onednn._room(numbers) == room
     assert_same_bits(program(x, y, w), alone)
     for found, other in zip(alone, passes(geometry, x, y, w), strict=True):
@@ -740,7 +780,7 @@ def test_threads_that_ask_at_once_load_it_once(monkeypatch):
         found = list(pool.map(lambda _: onednn.load(), range(8)))
     assert len(asked) == 1
     assert {id(library) for library in found} == {id(found[0])}
-    assert onednn.describe(1) == "onednn 3.2.0 on 2 threads"
+    assert onednn.describe(1) == "onednn 3.2.0 in 2 shares"
     assert onednn.describe(2) == "xla on cpu"
 
 
@@ -783,7 +823,7 @@ def test_two_steps_and_two_more_are_four_bit_by_bit(tmp_path):
     gan.train(DIGITS | {"num_steps": 2}, tmp_path / "halves")
     gan.train(DIGITS, tmp_path / "halves")
     whole, halves = newest(tmp_path / "whole"), newest(tmp_path / "halves")
-    assert re.fullmatch(r"onednn [\d.]+ on \d+ threads", whole.convolutions)
+    assert re.fullmatch(r"onednn [\d.]+ in \d+ shares", whole.convolutions)
     assert (whole.step, whole.state) == (halves.step, halves.state)
 
 
@@ -793,7 +833,7 @@ def changes(folder):
 
 
 def test_a_run_that_goes_on_with_others_says_so(tmp_path, monkeypatch):
-    convolutions = "onednn 3.2.0 on 2 threads"
+    convolutions = "onednn 3.2.0 in 2 shares"
     monkeypatch.setattr(onednn, "describe", lambda devices: convolutions)
     folder = tmp_path / "run"
     for steps in (2, 4):
@@ -804,7 +844,7 @@ def test_a_run_that_goes_on_with_others_says_so(tmp_path, monkeypatch):
     gan.train(POINTS | {"num_steps": 6}, folder)
     *others, line = changes(folder)[len(of_config) :]
     assert line == (
-        "convolutions were computed by onednn 3.2.0 on 2 threads, and are by xla on cpu: not bit by bit alike"
+        "convolutions were computed by onednn 3.2.0 in 2 shares, and are by xla on cpu: not bit by bit alike"
     )
     assert len(others) == len(of_config)
     assert newest(folder).convolutions == "xla on cpu"

@@ -210,14 +210,71 @@ def test_a_metric_is_one_class(brightness):
     assert higher_is_better("brightness") is True
 
 
+class OfItsClasses(FakeNetwork):
+    def provides(self, dataset):
+        return super().provides(dataset) | {Need.DATA_LOGITS}
+
+    def extractor(self, dataset):
+        def scaled(images):
+            vectors, logits = extract(images)
+            return FeatureOutput(vectors, 8 * logits)
+
+        return FeatureExtractor("fake", "d2", "none", scaled)
+
+
+def three_classes():
+    return dataclasses.replace(dataset(), num_classes=3)
+
+
+@pytest.mark.parametrize("size", [37, 200])
+def test_samples_are_sure_of_a_class_and_of_the_one_they_were_drawn_of(size, monkeypatch):
+    monkeypatch.setattr(scorer_module, "_CHUNK_SIZE", 48)
+    fake, labels = images(1, 200), np.arange(200) % 3
+    probabilities = scipy.special.softmax(8 * extract(fake).logits.astype(np.float64), axis=1)
+    labelled = Scorer(three_classes(), "noise", OfItsClasses(), 200, 0, labelled=True)
+    scores = labelled.score(batches(fake, size), {}, labels=labels).scores
+    confident = np.mean(probabilities.max(1) >= 0.9)
+    assert scores["confident"] == pytest.approx(confident) and 0.3 < confident < 0.9
+    assert scores["label_accuracy"] == pytest.approx(np.mean(probabilities.argmax(1) == labels))
+
+
+def test_labels_that_are_mixed_up_are_seen_by_the_label_accuracy_alone():
+    fake = images(1, 200)
+    right = extract(fake).logits.argmax(1)
+    labelled = Scorer(three_classes(), "noise", OfItsClasses(), 200, 0, labelled=True)
+    first, second = (
+        labelled.score(batches(fake), {}, labels=own).scores for own in (right, (right + 1) % 3)
+    )
+    assert (first.pop("label_accuracy"), second.pop("label_accuracy")) == (1.0, 0.0)
+    assert first == second
+
+
+def test_without_labels_or_classes_of_the_data_there_is_no_such_score():
+    unlabelled = Scorer(three_classes(), "noise", OfItsClasses(), 200, 0)
+    scores = unlabelled.score(batches(images(1, 200)), {}).scores
+    assert "confident" in scores and "label_accuracy" not in scores
+    scores = (
+        Scorer(three_classes(), "noise", FakeNetwork(), 200, 0, labelled=True)
+        .score(batches(images(1, 200)), {})
+        .scores
+    )
+    assert not {"confident", "label_accuracy"} & set(scores)
+    with pytest.raises(
+        UsageError, match="'label_accuracy' needs samples of known classes, and noise"
+    ):
+        Scorer(three_classes(), "noise", OfItsClasses(), 200, 0, ["label_accuracy"])
+
+
 def test_scores_say_which_way_is_better():
     better = ["precision", "recall", "density", "coverage", "inception_score", "modes_covered"]
+    better += ["confident", "label_accuracy"]
     assert all(higher_is_better(name) is True for name in [*better, "high_quality"])
     assert all(higher_is_better(name) is False for name in ("fid", "kid", "kl_to_uniform"))
     assert higher_is_better("diversity") is None
     deciding = [score.name for score in deciding_scores()]
     assert deciding == [
-        "fid", "kid", "inception_score", "precision", "kl_to_uniform", "duality_gap",
+        "fid", "kid", "inception_score", "precision", "confident", "label_accuracy", "kl_to_uniform",
+        "duality_gap",
     ]  # fmt: skip
 
 

@@ -159,7 +159,8 @@ def _scale_warnings(experiment: Experiment) -> list[str]:
 
 def check_metrics(experiment: Experiment) -> dict[str, AnyMetric]:
     """Checks that the metrics of a run suit its data, and returns them by name."""
-    config, inputs = experiment.config, inputs_of(experiment.features, experiment.dataset)
+    config, conditional = experiment.config, experiment.game.generator.conditional
+    inputs = inputs_of(experiment.features, experiment.dataset, conditional)
     source = f"{config.dataset} with eval_features = {config.eval_features!r}"
     try:
         return choose_metrics(config.eval_metrics or None, inputs | {Need.PLAYERS}, source)

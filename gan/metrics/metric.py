@@ -18,6 +18,8 @@ class Need(enum.Enum):
 
     VECTORS = "feature vectors"
     LOGITS = "class logits"
+    DATA_LOGITS = "logits of the data's own classes"
+    LABELS = "samples of known classes"
     MIXTURE = "points from a known mixture"
     PLAYERS = "the players of a run"
 

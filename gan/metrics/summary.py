@@ -76,8 +76,7 @@ class Predictions:
     @classmethod
     def of(cls, logits: np.ndarray) -> "Predictions":
         """Computes the sums for logits `[N, K]`."""
-        logits = logits.astype(np.float64)
-        logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        logs = _log_probabilities(logits)
         probabilities = np.exp(logs)
         return cls(len(logits), probabilities.sum(axis=0), float((probabilities * logs).sum()))
 
@@ -88,6 +87,12 @@ class Predictions:
         )
 
 
+def _log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Returns log p(y|x) in float64, `[N, K]`, K >= 1."""
+    logits = logits.astype(np.float64)
+    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+
 @dataclass(frozen=True)
 class Summary:
     """What is kept of a set of examples.
@@ -96,6 +101,9 @@ class Summary:
       moments: Moments of all feature vectors.
       vectors: The first feature vectors, `[at most NUM_VECTORS, D]`.
       predictions: Class predictions for ten equal parts of the set, in order; of samples only.
+      classes: The likeliest class of each example, int `[N]`; of samples only.
+      probabilities: Its probability, in [0, 1], `[N]`.
+      labels: The class that each sample was drawn of, int `[N]`; None where it has none.
       points: All examples `[N, D]`, where they are points; of samples only.
       mixture: The distribution that real points are drawn from, where it is known.
     """
@@ -103,6 +111,9 @@ class Summary:
     moments: Moments = field(default_factory=Moments.of_nothing)
     vectors: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     predictions: tuple[Predictions, ...] = ()
+    classes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    probabilities: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    labels: np.ndarray | None = None
     points: np.ndarray | None = None
     mixture: Mixture | None = None
 
@@ -124,6 +135,8 @@ class Summarizer:
         self._count, self._num_added = count, 0
         self._moments = Moments.of_nothing()
         self._predictions: dict[int, Predictions] = {}  # by part
+        self._classes: list[np.ndarray] = []
+        self._probabilities: list[np.ndarray] = []
         self._vectors: list[np.ndarray] = []
         self._points: list[np.ndarray] = []
 
@@ -140,6 +153,9 @@ class Summarizer:
             batch = Predictions.of(logits[rows])
             known = self._predictions.get(part)
             self._predictions[part] = batch if known is None else known.join(batch)
+        if logits.shape[1]:
+            self._classes.append(logits.argmax(axis=1))
+            self._probabilities.append(np.exp(_log_probabilities(logits).max(axis=1)))
         if self._num_added < NUM_VECTORS:
             self._vectors.append(vectors[: NUM_VECTORS - self._num_added])
         if examples.ndim == 2:
@@ -153,7 +169,9 @@ class Summarizer:
             self._moments,
             np.concatenate(self._vectors),
             tuple(self._predictions.values()),
-            np.concatenate(self._points) if self._points else None,
+            np.concatenate([np.zeros(0, np.int64), *self._classes]),
+            np.concatenate([np.zeros(0), *self._probabilities]),
+            points=np.concatenate(self._points) if self._points else None,
         )
 
     def _parts(self, length: int) -> Iterator[tuple[int, slice]]:

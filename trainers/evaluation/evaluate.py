@@ -75,7 +75,7 @@ class Evaluator:
         batches = self.sampler.batches(chosen, protocol.num_fake, protocol.seed, labels)
         samples = with_progress(_finite(batches, step), protocol.num_fake)
         players = _players(state, chosen)
-        return self.scorer.score(samples, {"step": step, "weights": name}, players)
+        return self.scorer.score(samples, {"step": step, "weights": name}, players, labels)
 
     def evaluate_during_training(self, workdir: Workdir, state: GANState) -> dict[str, float]:
         """Scores a run that trains, and writes the result down; records a failure as an event.
@@ -122,10 +122,12 @@ def make_evaluator(
     dataset, spec = real or (experiment.dataset, experiment.config.dataset)
     # Images are drawn and scored batch by batch; of points, all are compared with all means.
     mixture = dataset.mixture
+    conditional = experiment.game.generator.conditional
     check_num_images(num_images, () if mixture is None else (mixture.means.size * 2,))
     scorer = Scorer(
         dataset, spec, features, num_images, seed, metrics,
-        classes if experiment.game.generator.conditional else "none", experiment.game_setting,
+        classes if conditional else "none", experiment.game_setting,
+        labelled=conditional and dataset.names == experiment.dataset.names,
     )  # fmt: skip
     return Evaluator(experiment, scorer, make_sampler(experiment))
 

@@ -67,10 +67,20 @@ class FeatureNetwork(abc.ABC):
         """
 
 
-def inputs_of(features: FeatureNetwork, dataset: Dataset) -> frozenset[Need]:
-    """Returns which inputs of metrics there are for a dataset in some features."""
-    provided = features.provides(dataset)
-    return provided if dataset.mixture is None else provided | {Need.MIXTURE}
+def inputs_of(
+    features: FeatureNetwork, dataset: Dataset, labelled: bool = False
+) -> frozenset[Need]:
+    """Returns which inputs of metrics there are for a dataset in some features.
+
+    Args:
+      features: The features.
+      dataset: The real examples.
+      labelled: Whether samples have labels, of the dataset's classes.
+    """
+    inputs = features.provides(dataset)
+    if labelled and Need.DATA_LOGITS in inputs:
+        inputs |= {Need.LABELS}
+    return inputs if dataset.mixture is None else inputs | {Need.MIXTURE}
 
 
 FEATURES: Registry[FeatureNetwork] = Registry("features", FeatureNetwork)
@@ -82,6 +92,9 @@ class ClassifierFeatures(FeatureNetwork):
     """A small network that is trained on the dataset's own labels, once, within minutes."""
 
     name = "classifier"
+
+    def provides(self, dataset: Dataset) -> frozenset[Need]:  # noqa: D102
+        return super().provides(dataset) | {Need.DATA_LOGITS}
 
     def extractor(self, dataset: Dataset) -> FeatureExtractor:  # noqa: D102
         _check_images(self.name, dataset)

@@ -41,6 +41,7 @@ class Scorer:
       metrics: Specs of metrics; None stands for all that suit the dataset and the features.
       classes: In which proportions their classes are drawn; see `Protocol`.
       setting: The run of the samples, for metrics of its game; None where they are not a run's.
+      labelled: Whether each sample has a label, of the dataset's classes.
 
     Attributes:
       protocol: How scores are measured.
@@ -61,8 +62,9 @@ class Scorer:
         metrics: Iterable[str] | None = None,
         classes: str = "none",
         setting: GameSetting | None = None,
+        labelled: bool = False,
     ):
-        provided, inputs = features.provides(dataset), inputs_of(features, dataset)
+        provided, inputs = features.provides(dataset), inputs_of(features, dataset, labelled)
         if setting is not None:
             inputs |= {Need.PLAYERS}
         chosen = choose_metrics(metrics, inputs, f"{spec} with features = {features.name!r}")
@@ -109,6 +111,7 @@ class Scorer:
         samples: Iterable[np.ndarray],
         subject: dict[str, Any],
         players: Pair[PlayerState] | None = None,
+        labels: np.ndarray | None = None,
     ) -> Result:
         """Scores samples, and the players that they are of.
 
@@ -117,6 +120,7 @@ class Scorer:
             points `[B, D]`.
           subject: What the samples are of, for the result.
           players: The run's, without the states of their optimizers, where metrics are of the game.
+          labels: The class that each sample was drawn of, int `[N]`, where they are labelled.
 
         Raises:
           UsageError: for samples of another shape or type than the data's.
@@ -126,6 +130,7 @@ class Scorer:
         warnings = list(self.warnings)
         if self._metrics:
             fake = _summarize(self._extractor, checked, self.protocol.num_fake)
+            fake = dataclasses.replace(fake, labels=labels)
         for name, metric in self._metrics.items():
             scores |= check_scores(name, metric, partial(metric.compute, self._real, fake))
             warnings += metric.warnings(self._real, fake)
