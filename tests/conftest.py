@@ -19,8 +19,8 @@ INTEGRATION = ROOT / "tests" / "integration"
 jax.config.update("jax_num_cpu_devices", 8)
 
 
-SHARES = 3
-"""The whole suite takes long: a third of it is run at a time, CI takes them in turn."""
+SHARES = 4
+"""The whole suite takes long: a quarter of it is run at a time, CI takes them in turn."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

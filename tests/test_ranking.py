@@ -76,6 +76,24 @@ def test_all_are_read_at_the_cost_of_the_cheapest_whole_run():
     assert by_seconds[1].deciding.values == pytest.approx([6 - 1 / 3, 6 - 2 / 3])
 
 
+def test_a_score_that_a_method_does_not_have_is_left_out_of_its_row():
+    """As the label accuracy of an unconditional generator, in a table with conditional ones."""
+    label = Score("label_accuracy", higher_is_better=True)
+    with_it = result("with: dynamics=alternating", [[8, 6, 4, 3], [8, 6, 4, None]])
+    for outcome in with_it.reported:
+        for scores in outcome.along.values():
+            scores["label_accuracy"] = 0.5
+    rows = rank(
+        [with_it, result("without: dynamics=simultaneous", [[9, 9, 9, 9]] * 2)],
+        "steps",
+        FID,
+        [label],
+    )
+    others = {row.result.method.name: row.others for row in rows}
+    assert others["with"]["label_accuracy"].values == [0.5, -math.inf]  # the second failed
+    assert others["without"] == {}
+
+
 def test_failed_runs_are_the_worst_whatever_else_a_method_reached():
     good = result("good: dynamics=alternating", [[8, 6, 4, 3], [8, 6, 4, 5]])
     half = result("half: dynamics=sga", [[1, 1, 1, 1], [1, 1, None, None]])

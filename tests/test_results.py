@@ -46,6 +46,27 @@ def test_a_table_has_means_with_intervals_and_the_protocol():
     ]
 
 
+def test_a_row_for_each_recipe_as_it_is():
+    methods = CONTENT["methods"] | {results.AS_IT_IS: {
+        "config": {"dataset": "digits", "num_steps": 3_000}, "seconds_per_step": 0.05, "last_iterate": [4.0, 6.0, 8.0],
+    }}  # fmt: skip
+    row = {
+        "method": results.AS_IT_IS,
+        "values": [1.0, 2.0, 3.0],
+        "others": {"confident": {"values": [0.9, 0.9, 0.9]}},
+    }
+    other = CONTENT["tables"]["steps"]["rows"][0]
+    own = CONTENT | {"methods": methods, "tables": {"steps": {"rows": [other, row]}}}
+    recall = row | {"others": {"recall": {"values": [0.5, 0.5, 0.5]}}}
+    second = own | {"tables": {"steps": {"rows": [recall]}}}
+    assert results.make_recipe_table({"first": own, "second": second}).splitlines() == [
+        "| recipe | data | steps | seeds | score | confident | recall | last iterate | minutes | machine |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        "| `first` | digits | 3,000 | 3 | fid 2.00 [1.00, 3.00] | 0.90 [0.90, 0.90] | - | 6.00 | 2.5 | 2 cores |",
+        "| `second` | digits | 3,000 | 3 | fid 2.00 [1.00, 3.00] | - | 0.50 [0.50, 0.50] | 6.00 | 2.5 | 2 cores |",
+    ]
+
+
 def test_other_numbers_in_a_page_are_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "KEPT", tmp_path)
     (tmp_path / "mine.json").write_text(json.dumps(CONTENT))

@@ -3,8 +3,9 @@
     python -m tests.benchmarks.results --keep runs/compare/digits digits    # keeps one, as docs/results/digits.*
     python -m tests.benchmarks.results                                      # writes all tables into the docs
 
-A table stands between `<!-- results: NAME -->` and `<!-- end of results -->`. tests/test_results.py compares them with
-the files.
+A table of methods stands between `<!-- results: NAME -->` and `<!-- end of results -->`, and one of the recipes as they
+are, one a row, between `<!-- recipes: NAME NAME ... -->` and `<!-- end of recipes -->`: each is the method `AS_IT_IS` of the
+comparison of its name. tests/test_results.py compares them with the files.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from gan.trainers.comparison.ranking import Estimate
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 KEPT = DOCS / "results"
 _OTHER_COSTS = ("gradients", "seconds")
-_PLACE = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+AS_IT_IS = "as it is"
+_PLACE = re.compile(r"(<!-- (results|recipes): (.+?) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 
 
 def keep(folder: pathlib.Path, name: str) -> None:
@@ -37,8 +39,9 @@ def written(text: str) -> str:
     """Returns the text of a page with all of its tables made anew."""
 
     def table(found: re.Match[str]) -> str:
-        content = json.loads((KEPT / f"{found[2]}.json").read_text())
-        return f"{found[1]}\n{make_table(content)}\n\n{found[3]}"
+        kept = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in found[3].split()}
+        text = make_table(*kept.values()) if found[2] == "results" else make_recipe_table(kept)
+        return f"{found[1]}\n{text}\n\n{found[4]}"
 
     return _PLACE.sub(table, text)
 
@@ -63,6 +66,55 @@ def make_table(content: dict[str, Any]) -> str:
     head += [f"at equal {match}" for match in costs]
     rows = [_row(own, content, names, costs) for own in table["rows"]]
     return "\n\n".join([_caption(content), format_markdown([head, *rows])])
+
+
+def make_recipe_table(contents: dict[str, dict[str, Any]]) -> str:
+    """Formats what recipes reach as they are, at their ends.
+
+    Args:
+      contents: The contents of comparisons' `comparison.json`, by the recipes' names.
+    """
+    kept = {name: _row_of(content, AS_IT_IS) for name, content in contents.items()}
+    names = sorted({name for row in kept.values() for name in row["others"]})
+    head = [
+        "recipe",
+        "data",
+        "steps",
+        "seeds",
+        "score",
+        *names,
+        "last iterate",
+        "minutes",
+        "machine",
+    ]
+    return format_markdown(
+        [head, *(_recipe(name, contents[name], kept[name], names) for name in contents)]
+    )
+
+
+def _recipe(
+    name: str, content: dict[str, Any], row: dict[str, Any], names: Sequence[str]
+) -> list[str]:
+    protocol, method = content["protocol"], content["methods"][AS_IT_IS]
+    config, number_format = method["config"], protocol["score"]["number_format"]
+    minutes = config["num_steps"] * method["seconds_per_step"] / 60
+    return [
+        f"`{name}`", config["dataset"], f"{config['num_steps']:,}", str(len(protocol["seeds"])),
+        f"{protocol['score']['name']} {_estimate(row['values'], number_format)}",
+        *(_other(row, other) for other in names),
+        _estimate(method["last_iterate"], number_format, interval=False),
+        f"{minutes:.1f}" if minutes < 10 else f"{minutes:.0f}", protocol["machine"],
+    ]  # fmt: skip
+
+
+def _row_of(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """Returns a method's row at equal steps."""
+    return next(row for row in content["tables"]["steps"]["rows"] if row["method"] == name)
+
+
+def _other(row: dict[str, Any], name: str) -> str:
+    """Formats a further score of a row; a dash where the method does not have it."""
+    return _estimate(row["others"][name]["values"], ".2f") if name in row["others"] else "-"
 
 
 def _caption(content: dict[str, Any]) -> str:
@@ -100,7 +152,7 @@ def _row(
         rate + "*" * method["at_edge_of_grid"],
         _estimate(own["values"], number_format),
         "(baseline)" if name == baseline else "-" if better is None else f"{better:.0%}",
-        *(_estimate(own["others"][other]["values"], ".2f") for other in names),
+        *(_other(own, other) for other in names),
         _estimate(method["last_iterate"], number_format, interval=False),
         *(_estimate(values, number_format, interval=False) for values in elsewhere),
     ]

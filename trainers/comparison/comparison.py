@@ -30,7 +30,7 @@ from gan.trainers.evaluation.features import inputs_of
 from gan.trainers.experiment import Experiment, build
 from gan.trainers.workdir import check_writable
 
-_ALSO_SHOWN = ("recall",)
+_ALSO_SHOWN = ("recall", "confident", "label_accuracy")
 
 
 class Comparison:

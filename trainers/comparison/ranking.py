@@ -52,6 +52,11 @@ class MethodResult:
             for outcome in self.reported
         ]
 
+    def is_scored_by(self, score: Score) -> bool:
+        """Returns whether any of its reported runs has the score."""
+        along = (scores for outcome in self.reported for scores in outcome.along.values())
+        return any(score.name in scores for scores in along)
+
     def scores_of_last_iterate(self, score: Score) -> list[float]:
         """Returns the score of each reported run's last iterate, at its end."""
         return [
@@ -130,7 +135,7 @@ class Row:
       result: The method.
       step: The step that it had reached at that cost.
       deciding: The score by which methods are ranked.
-      others: Further scores, by name.
+      others: Further scores that it has, by name.
       better: The probability that a run of it is better than one of another method, by that one's name.
     """
 
@@ -166,7 +171,10 @@ def rank(
     rows = [
         Row(
             own, steps[name], Estimate.of(values[name]),
-            {score.name: Estimate.of(own.scores_at(steps[name], score)) for score in others},
+            {
+                score.name: Estimate.of(own.scores_at(steps[name], score))
+                for score in others if own.is_scored_by(score)
+            },
             better(name),
         )
         for name, own in _by_name(results).items()

@@ -58,9 +58,8 @@ class Found:
 
     def rank(self, match: Match) -> list[Row]:
         """Ranks the methods; see `ranking.rank`."""
-        names = {name for own in self.results for name in _score_names(own.reported)}
-        shown = [score for score in self.others if score.name in names - {self.score.name}]
-        return rank(self.results, match, self.score, shown)
+        others = [score for score in self.others if score.name != self.score.name]
+        return rank(self.results, match, self.score, others)
 
     def baseline(self, rows: Sequence[Row]) -> str:
         """Returns the name of the method with which the others are compared."""
@@ -129,7 +128,7 @@ def _table(found: Found, rows: Sequence[Row]) -> str:
     """Formats a row for each method, the best first."""
     baseline = found.baseline(rows)
     ends = found.design.match == "steps"
-    names = [*rows[0].others]
+    names = dict.fromkeys(name for row in rows for name in row.others)
     head = ["", "learning rate", found.score.name, "better", *names]
     head += [f"{found.score.name} of the last iterate"] * ends + ["step", "gradients", "seconds"]
     table = [head]
@@ -144,7 +143,7 @@ def _table(found: Found, rows: Sequence[Row]) -> str:
                 "its own" if own.rate is None else f"{own.rate:g}{'*' if own.at_edge else ''}",
                 _estimate(row.deciding, found.score.number_format),
                 chance,
-                *(_estimate(row.others[other], ".3f") for other in names),
+                *(_estimate(row.others[o], ".3f") if o in row.others else "-" for o in names),
                 *([_estimate(last, found.score.number_format)] * ends),
                 f"{row.step:,.0f}",
                 "-" if own.gradients is None else f"{row.step * own.gradients:,.0f}",
