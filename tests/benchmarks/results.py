@@ -1,11 +1,12 @@
 """Makes the tables of comparisons in the docs anew from what `scripts/compare.py` left.
 
-    python -m tests.benchmarks.results --keep runs/compare/digits digits    # keeps one, as docs/results/digits.*
-    python -m tests.benchmarks.results                                      # writes all tables into the docs
+    python -m tests.benchmarks.results --keep runs/compare/digits digits            # keeps one, as docs/results/digits.*
+    python -m tests.benchmarks.results --keep runs/results/digits recipes/digits    # and one of a recipe, as it is
+    python -m tests.benchmarks.results                                              # writes all tables into the docs
 
-A table of methods stands between `<!-- results: NAME -->` and `<!-- end of results -->`, and one of the recipes as they
-are, one a row, between `<!-- recipes: NAME NAME ... -->` and `<!-- end of recipes -->`: each is the method `AS_IT_IS` of the
-comparison of its name. tests/test_results.py compares them with the files.
+A table of methods stands between `<!-- results: NAME -->` and `<!-- end of results -->`. One of recipes as they are, one a
+row, stands between `<!-- recipes: NAME NAME ... -->` and `<!-- end of recipes -->`: the method `AS_IT_IS` of the comparisons
+recipes/NAME. tests/test_results.py compares them with the files.
 """
 
 import argparse
@@ -29,18 +30,26 @@ _PLACE = re.compile(r"(<!-- (results|recipes): (.+?) -->\n).*?(<!-- end of \2 --
 
 def keep(folder: pathlib.Path, name: str) -> None:
     """Takes a finished comparison over into the docs: its numbers, and its picture."""
-    KEPT.mkdir(exist_ok=True)
+    (KEPT / name).parent.mkdir(parents=True, exist_ok=True)
     for suffix in (".json", ".csv"):
         shutil.copy(folder / f"comparison{suffix}", KEPT / f"{name}{suffix}")
-    shutil.copy(folder / "comparison.png", DOCS / "images" / f"comparison_{name}.png")
+    picture = f"comparison_{name.replace('/', '_')}.png"
+    shutil.copy(folder / "comparison.png", DOCS / "images" / picture)
+
+
+def read(name: str) -> dict[str, Any]:
+    """Returns the content of a comparison that is kept."""
+    return json.loads((KEPT / f"{name}.json").read_text())
 
 
 def written(text: str) -> str:
     """Returns the text of a page with all of its tables made anew."""
 
     def table(found: re.Match[str]) -> str:
-        kept = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in found[3].split()}
-        text = make_table(*kept.values()) if found[2] == "results" else make_recipe_table(kept)
+        if found[2] == "results":
+            text = make_table(read(found[3]))
+        else:
+            text = make_recipe_table({name: read(f"recipes/{name}") for name in found[3].split()})
         return f"{found[1]}\n{text}\n\n{found[4]}"
 
     return _PLACE.sub(table, text)
