@@ -49,7 +49,12 @@ def weights_of(content):
 def test_after_a_tenth_of_its_length_a_recipe_scores_what_it_did(name, content, root, tmp_path):
     protocol, config = content["protocol"], content["methods"][AS_IT_IS]["config"]
     tenth = config["num_steps"] // 10
-    changes = {"num_steps": tenth, "eval_every_steps": tenth, "sample_every_steps": 0}
+    changes = {
+        "num_steps": tenth,
+        "eval_every_steps": tenth,
+        "sample_every_steps": 0,
+        "mesh": "data(1)",
+    }
     changes |= {"eval_num_images": config["eval_num_images"]}
     overrides = {key: str(value) for key, value in changes.items()}
     recipe = config_files.load(root / "configs" / f"{name}.py", overrides)
