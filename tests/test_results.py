@@ -62,8 +62,8 @@ def test_a_row_for_each_recipe_as_it_is():
     assert results.make_recipe_table({"first": own, "second": second}).splitlines() == [
         "| recipe | data | steps | seeds | score | confident | recall | last iterate | minutes | machine |",
         "|---|---|---|---|---|---|---|---|---|---|",
-        "| `first` | digits | 3,000 | 3 | fid 2.00 [1.00, 3.00] | 0.90 [0.90, 0.90] | - | 6.00 | 2.5 | 2 cores |",
-        "| `second` | digits | 3,000 | 3 | fid 2.00 [1.00, 3.00] | - | 0.50 [0.50, 0.50] | 6.00 | 2.5 | 2 cores |",
+        "| `first` | digits | 3,000 | 3 | fid 2.00 [1.00, 3.00] | 0.900 [0.900, 0.900] | - | 6.00 | 2.5 | 2 cores |",
+        "| `second` | digits | 3,000 | 3 | fid 2.00 [1.00, 3.00] | - | 0.500 [0.500, 0.500] | 6.00 | 2.5 | 2 cores |",
     ]
 
 

@@ -110,7 +110,7 @@ def _recipe(
     return [
         f"`{name}`", config["dataset"], f"{config['num_steps']:,}", str(len(protocol["seeds"])),
         f"{protocol['score']['name']} {_estimate(row['values'], number_format)}",
-        *(_other(row, other) for other in names),
+        *(_other(row, other, ".3f") for other in names),
         _estimate(method["last_iterate"], number_format, interval=False),
         f"{minutes:.1f}" if minutes < 10 else f"{minutes:.0f}", protocol["machine"],
     ]  # fmt: skip
@@ -121,9 +121,9 @@ def _row_of(content: dict[str, Any], name: str) -> dict[str, Any]:
     return next(row for row in content["tables"]["steps"]["rows"] if row["method"] == name)
 
 
-def _other(row: dict[str, Any], name: str) -> str:
+def _other(row: dict[str, Any], name: str, number_format: str = ".2f") -> str:
     """Formats a further score of a row; a dash where the method does not have it."""
-    return _estimate(row["others"][name]["values"], ".2f") if name in row["others"] else "-"
+    return _estimate(row["others"][name]["values"], number_format) if name in row["others"] else "-"
 
 
 def _caption(content: dict[str, Any]) -> str:
