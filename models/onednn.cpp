@@ -401,7 +401,7 @@ extern "C" const int* onednn_version() { return dnnl_version(); }
 
 extern "C" int onednn_threads() { return threads(); }
 
-extern "C" void onednn_set_threads(int number) { threads() = number; }
+extern "C" void onednn_set_threads(int number) { threads() = std::max(number, 1); }
 
 extern "C" XLA_FFI_TypeId* onednn_type_id() { return &Plan::id; }
 
