@@ -51,16 +51,24 @@ def preview(dataset: Dataset, examples: Examples, path: str) -> None:
 
 
 def _in_turn(labels: np.ndarray, size: int) -> np.ndarray:
-    """Returns the places of the first examples of the classes that there are, in turn.
+    """Returns the places of some examples of the classes that there are, in turn.
+
+    They are spread over each class, since neighbours are often alike: frames, or patches of a photo.
 
     Args:
       labels: Those of all examples, `[N]`.
       size: The larger side of an image, in pixels.
     """
     wanted = collections.Counter(grid_labels(np.unique(labels).tolist(), size).tolist())
-    firsts = [np.flatnonzero(labels == label)[:count] for label, count in wanted.items()]
-    turns = np.concatenate([np.arange(len(own)) for own in firsts])
-    return np.concatenate(firsts)[np.argsort(turns, kind="stable")]
+    chosen = [_spread(np.flatnonzero(labels == label), count) for label, count in wanted.items()]
+    turns = np.concatenate([np.arange(len(own)) for own in chosen])
+    return np.concatenate(chosen)[np.argsort(turns, kind="stable")]
+
+
+def _spread(places: np.ndarray, count: int) -> np.ndarray:
+    """Returns so many of the places, or all, at equal distances."""
+    count = min(count, len(places))
+    return places[np.arange(count) * len(places) // max(count, 1)]
 
 
 def _scatter(examples: Examples, path: pathlib.Path) -> None:
