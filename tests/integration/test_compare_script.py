@@ -126,10 +126,12 @@ def test_it_goes_on_where_it_stopped(finished, tmp_path):
     (unscored / "evaluations.jsonl").write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:50])
     partly = run(*args, "--report_only")
     assert "ours: only 1 of 2 runs are finished" in partly.stdout
+    assert f"scoring the end of {unscored}" in partly.stderr  # what is trained counts
+    assert "adam: only" not in partly.stdout
     done = run(*args)
     assert done.stdout.replace(str(output), "") == finished[2].stdout.replace(str(finished[0]), "")
     assert done.stderr.count("training from step") == 1
-    assert f"scoring the end of {unscored}" in done.stderr
+    assert "scoring the end of" in done.stderr and str(unscored) not in done.stderr
 
 
 def test_a_run_that_diverges_is_the_worst_and_said(finished):

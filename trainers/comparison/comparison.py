@@ -24,6 +24,7 @@ from gan.trainers.comparison.runs import (
     finish,
     plan_runs,
     read_outcome,
+    score_complete,
 )
 from gan.trainers.comparison.timing import seconds_per_step
 from gan.trainers.evaluation.features import inputs_of
@@ -90,22 +91,21 @@ class Comparison:
         return self._report(tuning, rates, reported, measure=True)
 
     def report(self) -> str:
-        """Writes the report of what is finished, without any training, and returns its table.
+        """Writes the report of the runs that are trained, without training others, and returns its table.
 
         Raises:
           UsageError: where nothing is finished.
         """
-        found = [
-            read_outcome(run)
-            for method in self._tuned_methods()
-            for run in self._tuning_runs(method)
-        ]
+        plan = [run for method in self._tuned_methods() for run in self._tuning_runs(method)]
+        score_complete(plan)
+        found = map(read_outcome, plan)
         tuning = self._by_method([outcome for outcome in found if outcome is not None])
         rates = self._choose_rates(tuning)
         reported: list[Outcome] = []
         for method in self._design.methods:
             if method.name in rates:
                 runs = self._runs(method, rates[method.name], "reported")
+                score_complete(runs)
                 reported += [own for own in map(read_outcome, runs) if own is not None]
         if not reported:
             raise UsageError(

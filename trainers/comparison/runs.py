@@ -18,6 +18,7 @@ from gan.trainers.comparison.methods import Method
 from gan.trainers.evaluation.evaluate import make_run_evaluator
 from gan.trainers.evaluation.results import Protocol, Result, read_results
 from gan.trainers.population import train_members
+from gan.trainers.population.members import is_complete
 from gan.trainers.resume import load_step
 from gan.trainers.workdir import read_config
 from gan.untrusted import read_json
@@ -149,15 +150,7 @@ def finish(runs: Sequence[ComparedRun], stop: Stop | None) -> list[Outcome]:
     if stop is not None:
         stop.can_save = False  # from here on a signal ends the program, and nothing is lost
     for run in left:
-        error = errors[run.workdir]
-        if error is None and read_outcome(run) is None:
-            logging.info("scoring the end of %s", run.workdir)
-            error = _score_end(run)
-        if isinstance(error, NotFiniteError):
-            logging.warning("%s has failed: %s", run.workdir, error)
-            write_json(run.workdir / _FAILED, {"failure": str(error)})
-        elif error is not None:
-            raise error
+        _settle(run, errors[run.workdir])
     outcomes = [read_outcome(run) for run in runs]
     for run, outcome in zip(runs, outcomes, strict=True):
         if outcome is None:
@@ -165,6 +158,29 @@ def finish(runs: Sequence[ComparedRun], stop: Stop | None) -> list[Outcome]:
                 f"{run.workdir}: it was trained and scored, and its scores are not there"
             )
     return [outcome for outcome in outcomes if outcome is not None]
+
+
+def score_complete(runs: Iterable[ComparedRun]) -> None:
+    """Scores the ends of runs that are trained and not scored yet, as of a comparison that was stopped."""
+    for run in runs:
+        if read_outcome(run) is None and is_complete(run.workdir, run.config):
+            _settle(run, None)
+
+
+def _settle(run: ComparedRun, error: Exception | None) -> None:
+    """Scores the end of a run that is trained, or writes down that it failed: its numbers were not finite.
+
+    Raises:
+      Exception: what else went wrong with it.
+    """
+    if error is None and read_outcome(run) is None:
+        logging.info("scoring the end of %s", run.workdir)
+        error = _score_end(run)
+    if isinstance(error, NotFiniteError):
+        logging.warning("%s has failed: %s", run.workdir, error)
+        write_json(run.workdir / _FAILED, {"failure": str(error)})
+    elif error is not None:
+        raise error
 
 
 def read_outcome(run: ComparedRun) -> Outcome | None:
