@@ -137,9 +137,10 @@ def _caption(content: dict[str, Any]) -> str:
     if len(protocol["learning_rates"]) > 1:
         steps = protocol["tuning_steps"] or config["num_steps"]
         grid = ", ".join(f"{rate:g}" for rate in protocol["learning_rates"])
+        count = len(protocol["tuning_seeds"])
         text += (
             f" Learning rate: the best of {grid} after {steps:,} steps "
-            f"from {len(protocol['tuning_seeds'])} other seeds."
+            f"from {count} other seed{'s' * (count > 1)}."
         )
     return text
 
