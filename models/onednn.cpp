@@ -227,14 +227,13 @@ void run(const Owner& primitive, std::initializer_list<dnnl_argument> arguments)
 // A convolution of some examples of a batch, in a layout of the weights that is given or oneDNN's own.
 class Share {
  public:
-  Share(const Geometry& whole, int64_t batch, const dnnl_object* weights) : g(whole), batch(batch) {
-    const OneThread alone;
+  Share(const Geometry& whole, int64_t batch, const dnnl_object* layout) : g(whole), batch(batch) {
     const int type = g.bfloat16 ? kBfloat16 : kFloat32;
     const int64_t c = g.channels, o = g.features;
     x_ = strided({batch, c, g.height, g.width}, {g.height * g.width * c, 1, g.width * c, c}, type);
     y_ = strided({batch, o, g.out_height, g.out_width}, {g.out_height * g.out_width * o, 1, g.out_width * o, o}, type);
-    Owner desc = describe(weights);
-    this->weights = clone(dnnl_primitive_desc_query_md(
+    Owner desc = describe(layout);
+    weights = clone(dnnl_primitive_desc_query_md(
         desc.get(), g.pass == kToKernel ? kQueryWeightsGradient : kQueryWeights, 0));
     scratchpad_ = clone(dnnl_primitive_desc_query_md(desc.get(), kQueryScratchpad, 0));
     convolution_ = primitive_of(desc);
@@ -279,6 +278,7 @@ class Plan {
   inline static ffi::TypeId id = {};
 
   explicit Plan(const Geometry& g) : geometry(g) {
+    const OneThread alone;
     const int64_t c = g.channels, o = g.features, kh = g.kernel[0], kw = g.kernel[1];
     const int64_t in = c / g.groups, products = int64_t(g.num_y()) * kh * kw * in;
     count_ = int(std::clamp<int64_t>(products / kWorthSharing, 1, std::min<int64_t>(threads(), g.batch)));
@@ -337,9 +337,9 @@ class Plan {
 
   // Adds the later shares' gradients of the kernel to the first one's, in their order.
   void add_up(float* sums) const {
-    const size_t size = copy() / sizeof(float);
+    const size_t size = size_of(large_->weights) / sizeof(float), distance = copy() / sizeof(float);
     for (int i = 1; i < count_; ++i)
-      for (size_t j = 0; j < size; ++j) sums[j] += sums[i * size + j];
+      for (size_t j = 0; j < size; ++j) sums[j] += sums[i * distance + j];
   }
 
   int count_;

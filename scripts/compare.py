@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
         "--baseline", metavar="NAME", help="compared with all (the best with plain Adam)"
     )
     parser.add_argument(
-        "--report_only", action="store_true", help="no training: the report of what is finished"
+        "--report_only", action="store_true", help="no training: the report of what is trained"
     )
     cli.add_parts_flag(parser)
     flags, overrides = cli.parse_with_overrides(parser, argv)

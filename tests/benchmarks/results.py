@@ -106,13 +106,14 @@ def _recipe(
 ) -> list[str]:
     protocol, method = content["protocol"], content["methods"][AS_IT_IS]
     config, number_format = method["config"], protocol["score"]["number_format"]
-    minutes = config["num_steps"] * method["seconds_per_step"] / 60
+    seconds = method["seconds_per_step"]  # None where `--report_only` measured none
+    minutes = "-" if seconds is None else f"{config['num_steps'] * seconds / 60:.1f}"
     return [
         f"`{name}`", config["dataset"], f"{config['num_steps']:,}", str(len(protocol["seeds"])),
         f"{protocol['score']['name']} {_estimate(row['values'], number_format)}",
         *(_other(row, other, ".3f") for other in names),
         _estimate(method["last_iterate"], number_format, interval=False),
-        f"{minutes:.1f}" if minutes < 10 else f"{minutes:.0f}", protocol["machine"],
+        minutes, protocol["machine"],
     ]  # fmt: skip
 
 

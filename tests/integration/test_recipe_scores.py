@@ -1,6 +1,6 @@
 """Recipes score, after a tenth of their length, what they scored when docs/results.md was made.
 
-`pytest -m results` runs these, for minutes up to hours. The bands are the scores of all seeds at that step, in docs/results/,
+`pytest -m results` runs these. The bands are the scores of all seeds at that step, in docs/results/,
 and half as much again around them. Datasets that nobody prepared are skipped.
 """
 
