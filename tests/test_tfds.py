@@ -52,6 +52,14 @@ def test_the_second_time_it_is_read_as_it_was_decoded(prepared):
     assert len(np.load(folder / "labels.npy")) == 100
 
 
+def test_the_default_folder_is_tfds_s_own(prepared, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", prepared[1])
+    assert len(DATASETS.build("mnist('test[:5]')").load().examples) == 5
+    monkeypatch.setenv("TFDS_DATA_DIR", "/nowhere")
+    with pytest.raises(UsageError, match="not prepared in data_dir /nowhere"):
+        DATASETS.build("mnist('test[:5]')").load()
+
+
 def test_prepared_again_is_at_once(prepared):
     begin = time.monotonic()
     prepare("mnist", prepared[1])

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import os
 import pathlib
 import platform
 import re
@@ -129,7 +130,8 @@ def make_builder(name: str, data_dir: str | None) -> Any:
         )
     import tensorflow_datasets as tfds
 
-    data_dir = str(user_path(data_dir or "~/tensorflow_datasets"))
+    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"  # as TFDS itself has it
+    data_dir = str(user_path(data_dir or default))
     _check_names_no_code(name, tfds.core.Path(data_dir))
     try:
         builder = tfds.builder(name, data_dir=data_dir)
