@@ -19,8 +19,8 @@ def get_config() -> ConfigDict:
     config.discriminator = "dcgan(width=32, conditional=True)"
     config.loss = "non_saturating"
     config.regularizers = ("r1(weight=0.5)",)
-    config.generator_optimizer = "optimistic_adam(1e-3, b1=0.0)"
-    config.discriminator_optimizer = "optimistic_adam(1e-3, b1=0.0)"
+    config.generator_optimizer = "adam(2e-3, b1=0.5)"
+    config.discriminator_optimizer = "adam(2e-3, b1=0.5)"
     config.dynamics = "alternating"
     config.averaging = "ema(decay=0.999)"
     config.batch_size = 64
