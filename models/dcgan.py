@@ -17,7 +17,6 @@ from gan.models.network import (
     Discriminator,
     Generator,
     Judgement,
-    num_downsamplings,
 )
 from gan.models.normalization import applying
 from gan.precision import at_least_float32
@@ -35,10 +34,12 @@ class DCGANGenerator(Generator):
     Attributes:
       width: Channels before the last layer; they double with each halving of the resolution.
       batch_norm: Whether each layer but the last is batch-normalised.
+      down_to: The image is halved until its side is at most so many pixels, an odd one upwards.
     """
 
     width: Annotated[int, AtLeast(1)] = 64
     batch_norm: bool = True
+    down_to: Annotated[int, AtLeast(1)] = 7
 
     square_images = True
 
@@ -55,9 +56,8 @@ class DCGANGenerator(Generator):
                 x = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype)(x)
             return nn.relu(x)
 
-        blocks = num_downsamplings(self.shape)
-        base = self.shape[0] >> blocks
-        channels = _channels(self.width, blocks)
+        *sides, base = _sides(self.shape[0], self.down_to)
+        channels = _channels(self.width, len(sides))
         bias = not self.batch_norm  # batch normalisation adds its own
         x = latents
         if self.conditional:
@@ -65,16 +65,16 @@ class DCGANGenerator(Generator):
         options: dict[str, Any] = {"kernel_init": _init, "dtype": self.dtype}
         x = Dense(base * base * channels[-1], use_bias=bias, **options)(x)
         x = activate(x.reshape(-1, base, base, channels[-1]))
-        for features in channels[-2::-1]:
+        for features, side in zip(channels[-2::-1], sides[:0:-1], strict=True):
             x = ConvTranspose(features, (4, 4), use_bias=bias, **options)(x)
-            x = activate(x)  # [B, 2H, 2W, features]
-        x = ConvTranspose(self.shape[-1], (4, 4), **options)(x)
+            x = activate(x[:, :side, :side])  # [B, 2H, 2W, features], or one less
+        x = ConvTranspose(self.shape[-1], (4, 4), **options)(x)[:, : sides[0], : sides[0]]
         return nn.tanh(at_least_float32(x))
 
 
 @DISCRIMINATORS.register("dcgan")
 class DCGANDiscriminator(Discriminator):
-    """Strided convolutions, which halve the resolution down to 4x4, 6x6 or 7x7 pixels.
+    """Strided convolutions, each of which halves the resolution.
 
     If conditional, the label is judged too, by projection (Miyato and Koyama, ICLR 2018).
 
@@ -82,10 +82,12 @@ class DCGANDiscriminator(Discriminator):
       width: Channels of the first layer; they double with each halving of the resolution.
       norm: `"none"`; `"batch"` normalisation of each layer but the first, as in the paper; or
         `"spectral"` normalisation of each layer (Miyato et al., ICLR 2018).
+      down_to: The image is halved until its side is at most so many pixels, an odd one upwards.
     """
 
     width: Annotated[int, AtLeast(1)] = 64
     norm: Literal["none", "batch", "spectral"] = "none"
+    down_to: Annotated[int, AtLeast(1)] = 7
 
     square_images = True
 
@@ -98,13 +100,16 @@ class DCGANDiscriminator(Discriminator):
         """Maps `[B, H, W, C]` in [-1, 1] to `[B]`."""
         layer = applying(spectral=self.norm == "spectral", train=train)
         x = examples
-        for i, features in enumerate(_channels(self.width, num_downsamplings(self.shape))):
+        *sides, _ = _sides(self.shape[0], self.down_to)
+        channels = _channels(self.width, len(sides))
+        for i, (features, side) in enumerate(zip(channels, sides, strict=True)):
             normalised = self.norm == "batch" and i > 0
+            padding = (1, 1 + side % 2)
             conv = Conv(
                 features,
                 (4, 4),
                 (2, 2),
-                ((1, 1), (1, 1)),
+                (padding, padding),
                 use_bias=not normalised,
                 dtype=self.dtype,
                 kernel_init=_init,
@@ -119,6 +124,14 @@ class DCGANDiscriminator(Discriminator):
             embedding = nn.Embed(self.num_classes, flat.shape[-1], embedding_init=_init)(labels)
             logits += jnp.sum(embedding * flat, axis=-1)
         return self.judgement(logits, flat, layer)
+
+
+def _sides(side: int, down_to: int) -> list[int]:
+    """Returns the side of the image and of each halving."""
+    sides = [side]
+    while sides[-1] > down_to or len(sides) == 1:
+        sides.append((sides[-1] + 1) // 2)
+    return sides
 
 
 def _channels(width: int, blocks: int) -> list[int]:

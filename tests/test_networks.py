@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,26 @@ def test_mlp_makes_and_judges_points_and_images(shape):
     examples, _ = run(GENERATORS, "mlp(width=8, depth=1)", shape, LATENTS, LABELS)
     assert examples.shape == (3, *shape)
     assert run(DISCRIMINATORS, "mlp(width=8, depth=1)", shape, examples, LABELS)[0].shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("side", "down_to", "last"),
+    [(28, 7, 7), (28, 4, 4), (28, 3, 2), (36, 7, 5), (48, 4, 3), (32, 4, 4), (8, 7, 4), (8, 1, 1)],
+)
+def test_dcgan_halves_down_to_a_side_and_odd_ones_upwards(side, down_to, last):
+    generator, discriminator = (
+        registry.build(f"dcgan(4, down_to={down_to})", shape=(side, side, 3), num_classes=10)
+        for registry in (GENERATORS, DISCRIMINATORS)
+    )
+    made = partial(generator.init_with_output, train=True)
+    images, _ = jax.eval_shape(made, jax.random.key(0), LATENTS, LABELS)
+    assert images.shape == (len(LATENTS), side, side, 3)
+    judged = partial(discriminator.init_with_output, train=True)
+    logits, variables = jax.eval_shape(judged, jax.random.key(0), images, LABELS)
+    assert logits.shape == (len(LATENTS),)
+    convolutions = [name for name in variables["params"] if name.startswith("Conv")]
+    features = 4 * min(2 ** (len(convolutions) - 1), 8) * last**2
+    assert variables["params"]["Dense_0"]["kernel"].shape == (features, 1)
 
 
 @pytest.mark.parametrize("name", ["dcgan", "mlp", "resnet", "r3gan"])
