@@ -16,12 +16,12 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.dataset = "mnist"
-    config.generator = "dcgan(width=32, conditional=True)"
-    config.discriminator = "dcgan(width=32, conditional=True)"
+    config.generator = "dcgan(width=24, down_to=4, conditional=True)"
+    config.discriminator = "dcgan(width=24, down_to=4, conditional=True)"
     config.loss = "non_saturating"
     config.regularizers = ("r1(weight=0.5)",)
-    config.generator_optimizer = "adam(2e-3, b1=0.5)"
-    config.discriminator_optimizer = "adam(2e-3, b1=0.5)"
+    config.generator_optimizer = "adam(linear_schedule(2e-3, 0.0, 5_000, 5_000), b1=0.5)"
+    config.discriminator_optimizer = "adam(linear_schedule(2e-3, 0.0, 5_000, 5_000), b1=0.5)"
     config.dynamics = "alternating"
     config.averaging = "ema(decay=0.999)"
     config.batch_size = 64

@@ -166,6 +166,9 @@ def test_misuse_names_the_key(changes, words):
     assert "\n" not in str(error.value)
 
 
+ENDS_AT_100 = "linear_schedule(1e-3, 0.0, 50, 50)"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -186,6 +189,18 @@ def test_misuse_names_the_key(changes, words):
         (
             {"dynamics": "lookahead(tiada)", "discriminator_optimizer": "sgd(0.1)"},
             ["generator_optimizer = 'optimistic_adam(2e-4, b1=0.5)' does so again"],
+        ),
+        ({"num_steps": 100, "generator_optimizer": f"adam({ENDS_AT_100})"}, []),
+        (
+            {"num_steps": 200, "generator_optimizer": f"adam({ENDS_AT_100})"},
+            ["generator_optimizer: learning_rate is 0 from step 100 on, and num_steps = 200"],
+        ),
+        (
+            {
+                "num_steps": 200,
+                "discriminator_optimizer": f"by_path(adam(1e-3), ('bias', adam({ENDS_AT_100})))",
+            },
+            ["discriminator_optimizer: learning_rate/bias is 0 from step 100 on"],
         ),
         ({"microbatches": 2, "loss": "top_k"}, ["is not the same", "loss = 'top_k'"]),
         ({"microbatches": 2, "regularizers": ("lecam", "r1")}, ["for lecam: each part"]),

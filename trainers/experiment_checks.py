@@ -1,6 +1,7 @@
 """Checks that the parts of a run fit together, before any work is done."""
 
 import math
+from bisect import bisect_left
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -124,7 +125,7 @@ def find_warnings(experiment: Experiment) -> list[str]:
     for name, own in game.regularizers.items():
         if caution := own.caution(config.precision):
             lines.append(f"{name}: {caution}")
-    lines += _scale_warnings(experiment)
+    lines += _scale_warnings(experiment) + _schedule_warnings(experiment)
     if config.microbatches > 1:
         networks = trace_networks(experiment)
         over_batch = [
@@ -155,6 +156,23 @@ def _scale_warnings(experiment: Experiment) -> list[str]:
         for role in ROLES
         if not is_proportional(experiment.optimizers.of(role), networks.of(role)[0])
     ]
+
+
+def _schedule_warnings(experiment: Experiment) -> list[str]:
+    """Returns a line for each learning rate that a schedule has brought to 0 well before the run's end."""
+    num_steps, lines = experiment.config.num_steps, []
+    for role in ROLES:
+        rates = experiment.rates.of(role)
+        names = rates.at(0) if rates.has_schedule else ()
+        for name in (name for name in names if name.startswith("learning_rate")):
+            steps = range(num_steps)
+            first = bisect_left(steps, True, key=lambda step: rates.at(step)[name] == 0)
+            if num_steps - first > num_steps / 100:
+                lines.append(
+                    f"{role}_optimizer: {name} is 0 from step {first:,} on, and num_steps = {num_steps:,}: "
+                    f"nothing is learned there; make its schedule as long as the run"
+                )
+    return lines
 
 
 def check_metrics(experiment: Experiment) -> dict[str, AnyMetric]:
