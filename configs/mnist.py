@@ -3,11 +3,14 @@
     python scripts/prepare_data.py --dataset mnist
     python scripts/train.py --config configs/mnist.py --workdir runs/mnist
 
-The first command downloads the data, or reads the published files in `--raw_dir`. The second took 7 min
-24 s on two cores of an AMD EPYC (23 steps a second; four evaluations included). The rows of the
-grid are the ten classes: after 1,000 steps they can be told apart, at the end every sample of the grid
-can be read. FID 4.1 (3.95 to 4.43 from three seeds) in the features of MNIST's classifier, with 2,500 samples:
-docs/dynamics.md, which has the command, and other optimizers and dynamics.
+The first command downloads the data, or reads the published files in `--raw_dir`. The second takes about
+nine minutes on two cores of an AMD EPYC (55 ms a step). The rows of the grid are the ten classes: after
+2,000 steps they can be told apart. At the end the FID is 1.31 to 1.44 from three seeds, in the features of
+MNIST's classifier and with 10,000 samples (10,000 real test images: 1.8), and the classifier is sure of
+97.8% of the samples (of the test images: 97.9%): docs/results.md.
+
+The learning rate is constant for half of the run and then falls to 0: for another `num_steps`, change the
+5,000 in both optimizers too.
 """
 
 from ml_collections import ConfigDict

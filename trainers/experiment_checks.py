@@ -163,14 +163,12 @@ def _schedule_warnings(experiment: Experiment) -> list[str]:
     num_steps, lines = experiment.config.num_steps, []
     for role in ROLES:
         rates = experiment.rates.of(role)
-        names = rates.at(0) if rates.has_schedule else ()
-        for name in (name for name in names if name.startswith("learning_rate")):
+        for name in rates.at(0) if rates.has_schedule else ():
             steps = range(num_steps)
             first = bisect_left(steps, True, key=lambda step: rates.at(step)[name] == 0)
-            if num_steps - first > num_steps / 100:
+            if name.startswith("learning_rate") and num_steps - first > num_steps / 100:
                 lines.append(
-                    f"{role}_optimizer: {name} is 0 from step {first:,} on, and num_steps = {num_steps:,}: "
-                    f"nothing is learned there; make its schedule as long as the run"
+                    f"{role}_optimizer: {name} is 0 from step {first:,} on, and num_steps = {num_steps:,}"
                 )
     return lines
 
