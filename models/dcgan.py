@@ -11,13 +11,7 @@ from flax import linen as nn
 
 from gan.argument_bounds import AtLeast
 from gan.models.layers import Conv, ConvTranspose, Dense
-from gan.models.network import (
-    DISCRIMINATORS,
-    GENERATORS,
-    Discriminator,
-    Generator,
-    Judgement,
-)
+from gan.models.network import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Judgement
 from gan.models.normalization import applying
 from gan.precision import at_least_float32
 

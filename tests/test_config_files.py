@@ -30,6 +30,17 @@ def test_a_damaged_json(tmp_path, text, words):
         config_files.load(tmp_path / "config.json")
 
 
+def test_recipes_for_the_pixels_of_mnist_are_one_recipe(root):
+    first, *others = (
+        vars(config_files.load(root / "configs" / f"{name}.py"))
+        for name in ("mnist", "mnist_unconditional", "fashion_mnist")
+    )
+    different = [{key for key in first if first[key] != other[key]} for other in others]
+    assert different == [{"generator", "discriminator"}, {"dataset"}]
+    for key in ("generator", "discriminator"):
+        assert others[0][key] == first[key].replace(", conditional=True", "")
+
+
 def test_configs_import_their_neighbours_each_in_its_own_folder(tmp_path):
     for name, steps in (("a", 3), ("b", 4)):
         folder = tmp_path / name

@@ -196,6 +196,10 @@ ENDS_AT_100 = "linear_schedule(1e-3, 0.0, 50, 50)"
             ["generator_optimizer: learning_rate is 0 from step 100 on, and num_steps = 200"],
         ),
         (
+            {"num_steps": 200, "generator_optimizer": "adam(cosine_decay_schedule(1e-3, 150))"},
+            ["learning_rate is 0 from step 150 on"],
+        ),
+        (
             {
                 "num_steps": 200,
                 "discriminator_optimizer": f"by_path(adam(1e-3), ('bias', adam({ENDS_AT_100})))",

@@ -53,23 +53,38 @@ def test_mlp_makes_and_judges_points_and_images(shape):
 
 
 @pytest.mark.parametrize(
-    ("side", "down_to", "last"),
-    [(28, 7, 7), (28, 4, 4), (28, 3, 2), (36, 7, 5), (48, 4, 3), (32, 4, 4), (8, 7, 4), (8, 1, 1)],
+    ("side", "down_to", "halvings"),
+    [
+        (28, 7, [14, 7]),
+        (28, 4, [14, 7, 4]),
+        (28, 3, [14, 7, 4, 2]),
+        (36, 7, [18, 9, 5]),
+        (48, 4, [24, 12, 6, 3]),
+        (32, 4, [16, 8, 4]),
+        (8, 7, [4]),
+        (8, 1, [4, 2, 1]),
+    ],
 )
-def test_dcgan_halves_down_to_a_side_and_odd_ones_upwards(side, down_to, last):
-    generator, discriminator = (
-        registry.build(f"dcgan(4, down_to={down_to})", shape=(side, side, 3), num_classes=10)
-        for registry in (GENERATORS, DISCRIMINATORS)
-    )
-    made = partial(generator.init_with_output, train=True)
-    images, _ = jax.eval_shape(made, jax.random.key(0), LATENTS, LABELS)
+def test_dcgan_halves_down_to_a_side_and_odd_ones_upwards(side, down_to, halvings):
+    def sides(registry, inputs):
+        """Returns the output, and the side of what each layer before it makes."""
+        network = registry.build(
+            f"dcgan(4, down_to={down_to})", shape=(side, side, 3), num_classes=10
+        )
+        init = partial(
+            network.init_with_output, train=True, mutable=True, capture_intermediates=True
+        )
+        output, variables = jax.eval_shape(init, jax.random.key(0), inputs, LABELS)
+        made = variables["intermediates"].items()
+        kind = "BatchNorm" if registry is GENERATORS else "Conv"
+        return output, [layer["__call__"][0].shape[1] for name, layer in made if kind in name]
+
+    images, growing = sides(GENERATORS, LATENTS)
     assert images.shape == (len(LATENTS), side, side, 3)
-    judged = partial(discriminator.init_with_output, train=True)
-    logits, variables = jax.eval_shape(judged, jax.random.key(0), images, LABELS)
+    assert growing == halvings[::-1]
+    logits, shrinking = sides(DISCRIMINATORS, images)
     assert logits.shape == (len(LATENTS),)
-    convolutions = [name for name in variables["params"] if name.startswith("Conv")]
-    features = 4 * min(2 ** (len(convolutions) - 1), 8) * last**2
-    assert variables["params"]["Dense_0"]["kernel"].shape == (features, 1)
+    assert shrinking == halvings
 
 
 @pytest.mark.parametrize("name", ["dcgan", "mlp", "resnet", "r3gan"])

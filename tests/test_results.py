@@ -67,6 +67,18 @@ def test_a_row_for_each_recipe_as_it_is():
     ]
 
 
+def test_what_is_kept_has_no_folder_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(results, "DOCS", tmp_path)
+    (tmp_path / "images").mkdir()
+    content = {"config": {"data_dir": str(tmp_path), "seed": 0}}
+    (tmp_path / "comparison.json").write_text(json.dumps(content))
+    for suffix in ("csv", "png"):
+        (tmp_path / f"comparison.{suffix}").touch()
+    results.keep(tmp_path, "recipes/mine")
+    assert results.read("recipes/mine") == {"config": {"data_dir": None, "seed": 0}}
+
+
 def test_other_numbers_in_a_page_are_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "KEPT", tmp_path)
     (tmp_path / "mine.json").write_text(json.dumps(CONTENT))

@@ -163,10 +163,10 @@ def _schedule_warnings(experiment: Experiment) -> list[str]:
     num_steps, lines = experiment.config.num_steps, []
     for role in ROLES:
         rates = experiment.rates.of(role)
-        for name in rates.at(0) if rates.has_schedule else ():
-            steps = range(num_steps)
-            first = bisect_left(steps, True, key=lambda step: rates.at(step)[name] == 0)
-            if name.startswith("learning_rate") and num_steps - first > num_steps / 100:
+        last = rates.at(num_steps - 1) if rates.has_schedule else {}
+        for name in (n for n, rate in last.items() if n.startswith("learning_rate") and not rate):
+            first = bisect_left(range(num_steps), True, key=lambda step: rates.at(step)[name] == 0)
+            if num_steps - first > num_steps / 100:
                 lines.append(
                     f"{role}_optimizer: {name} is 0 from step {first:,} on, and num_steps = {num_steps:,}"
                 )

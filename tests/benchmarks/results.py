@@ -29,10 +29,11 @@ _PLACE = re.compile(r"(<!-- (results|recipes): (.+?) -->\n).*?(<!-- end of \2 --
 
 
 def keep(folder: pathlib.Path, name: str) -> None:
-    """Takes a finished comparison over into the docs: its numbers, and its picture."""
+    """Takes a finished comparison over into the docs: its numbers, without this machine's folders, and its picture."""
     (KEPT / name).parent.mkdir(parents=True, exist_ok=True)
-    for suffix in (".json", ".csv"):
-        shutil.copy(folder / f"comparison{suffix}", KEPT / f"{name}{suffix}")
+    text = (folder / "comparison.json").read_text()
+    (KEPT / f"{name}.json").write_text(re.sub(r'("data_dir": )".*?"', r"\1null", text))
+    shutil.copy(folder / "comparison.csv", KEPT / f"{name}.csv")
     picture = f"comparison_{name.replace('/', '_')}.png"
     shutil.copy(folder / "comparison.png", DOCS / "images" / picture)
 
