@@ -160,7 +160,7 @@ def test_list_names_everything_with_its_defaults():
     for line in (
         "  digits",
         "  gaussians(modes=8, layout='ring', std=None)",
-        "  dcgan(width=64, norm='none', conditional=False)",
+        "  dcgan(width=64, norm='none', down_to=7, conditional=False)",
         "  relativistic",
         "  optimistic_sgd(learning_rate, strength=None, first_step='optimistic')",
         "  alternating(discriminator_steps=1, reuse_fakes=False)",
