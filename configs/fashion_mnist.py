@@ -11,22 +11,10 @@ docs/evaluation.md says how to score it.
 
 from ml_collections import ConfigDict
 
+from gan.configs import mnist
+
 
 def get_config() -> ConfigDict:
-    config = ConfigDict()
+    config = mnist.get_config()
     config.dataset = "fashion_mnist"
-    config.generator = "dcgan(width=24, down_to=4, conditional=True)"
-    config.discriminator = "dcgan(width=24, down_to=4, conditional=True)"
-    config.loss = "non_saturating"
-    config.regularizers = ("r1(weight=0.5)",)
-    config.generator_optimizer = "adam(linear_schedule(2e-3, 0.0, 5_000, 5_000), b1=0.5)"
-    config.discriminator_optimizer = "adam(linear_schedule(2e-3, 0.0, 5_000, 5_000), b1=0.5)"
-    config.dynamics = "alternating"
-    config.averaging = "ema(decay=0.999)"
-    config.batch_size = 64
-    config.latent_dim = 64
-    config.num_steps = 10_000
-    config.log_every_steps = 200
-    config.sample_every_steps = 1_000
-    config.checkpoint_every_steps = 1_000
     return config

@@ -20,24 +20,13 @@ It is meant for a GPU.
 
 from ml_collections import ConfigDict
 
+from gan.configs import images64
+
 
 def get_config() -> ConfigDict:
-    config = ConfigDict()
+    config = images64.get_config()
     config.dataset = "images('photos/', resolution=128)"
-    config.data_augmentation = "flip"
     config.generator = "stylegan2(2048, 128, 2, w_dim=256)"
     config.discriminator = "stylegan2(2048, 128)"
-    config.loss = "non_saturating"
-    config.discriminator_augmentation = "ada(target=0.6, interval=4, kimg=500)"
     config.regularizers = ("r1(0.1024, every=16)", "path_length(2.0, every=4)")
-    config.generator_optimizer = "adam(0.002, b1=0.0, b2=0.991992)"  # 0.99^(4/5)
-    config.discriminator_optimizer = "adam(0.00235294, b1=0.0, b2=0.990585)"  # 0.99^(16/17)
-    config.dynamics = "alternating"
-    config.averaging = "ema_images(half_life=10_000, ramp_up=0.05)"
-    config.batch_size = 32
-    config.latent_dim = 256
-    config.num_steps = 50_000
-    config.log_every_steps = 100
-    config.sample_every_steps = 1_000
-    config.checkpoint_every_steps = 1_000
     return config
