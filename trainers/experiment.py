@@ -52,11 +52,11 @@ from gan.trainers.experiment_checks import (
     check_reuse,
     check_state_fits,
     check_step,
-    find_warnings,
     name_penalties,
     parts_of_others,
     trace_networks,
 )
+from gan.trainers.experiment_warnings import find_warnings
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Checks that the parts of a run fit together, before any work is done."""
 
 import math
-from bisect import bisect_left
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -13,17 +12,15 @@ from gan import parts
 from gan.argument_bounds import NUMBERS_END
 from gan.config import SETTINGS, TrainConfig
 from gan.data import Batch, Dataset
-from gan.dynamics.dynamics import Dynamics, check_optimizer, is_proportional
+from gan.dynamics.dynamics import Dynamics, check_optimizer
 from gan.errors import UsageError, brief, describe, nearest
 from gan.games import AdversarialGame
 from gan.games.adversarial import AUGMENTATION
 from gan.games.penalties import metric_name
 from gan.memory import check_fits, device_memory, host_memory, tree_bytes
 from gan.metrics.metric import AnyMetric, Need, choose_metrics, score_names
-from gan.models import onednn
 from gan.optimizers import check_links, trace_update
-from gan.players import ROLES, Pair, network_variables
-from gan.precision import product_types
+from gan.players import ROLES, Pair
 from gan.recalibration import find_momenta
 from gan.registry import OURS, REGISTRIES
 from gan.regularizers import Regularizer
@@ -116,61 +113,6 @@ def check_reuse(config: TrainConfig, dynamics: Dynamics, game: AdversarialGame) 
         game.check_reuse(config.batch_size)
     except UsageError as error:
         raise UsageError(f"dynamics = {config.dynamics!r}: {error}") from error
-
-
-def find_warnings(experiment: Experiment) -> list[str]:
-    """Returns a line for each thing that a config says, and that may not do what one expects of it."""
-    config, game = experiment.config, experiment.game
-    lines = precision_warnings(experiment)
-    for name, own in game.regularizers.items():
-        if caution := own.caution(config.precision):
-            lines.append(f"{name}: {caution}")
-    lines += _scale_warnings(experiment) + _schedule_warnings(experiment)
-    if config.microbatches > 1:
-        networks = trace_networks(experiment)
-        over_batch = [
-            f"{role} = {getattr(config, role)!r}"
-            for role in ROLES
-            if network_variables(networks.of(role)[1])
-            or (role == "discriminator" and not game.discriminator.per_sample)
-        ]
-        over_batch += [f"loss = {config.loss!r}"] if game.losses.over_batch else []
-        over_batch += [name for name, own in game.regularizers.items() if own.over_batch]
-        if over_batch:
-            lines.append(
-                f"microbatches = {config.microbatches} is not the same as the whole batch for "
-                f"{', '.join(over_batch)}: each part is taken by itself there"
-            )
-    return lines
-
-
-def _scale_warnings(experiment: Experiment) -> list[str]:
-    """Returns a line for each optimizer that undoes what the dynamics does to the size of gradients."""
-    if not experiment.dynamics.scales_gradients:
-        return []
-    networks, config = trace_networks(experiment), experiment.config
-    return [
-        f"dynamics = {config.dynamics!r} divides gradients by their size, and {role}_optimizer = "
-        f"{getattr(config, f'{role}_optimizer')!r} does so again, which undoes it: sgd and "
-        f"optimistic_sgd do not"
-        for role in ROLES
-        if not is_proportional(experiment.optimizers.of(role), networks.of(role)[0])
-    ]
-
-
-def _schedule_warnings(experiment: Experiment) -> list[str]:
-    """Returns a line for each learning rate that a schedule has brought to 0 well before the run's end."""
-    num_steps, lines = experiment.config.num_steps, []
-    for role in ROLES:
-        rates = experiment.rates.of(role)
-        last = rates.at(num_steps - 1) if rates.has_schedule else {}
-        for name in (n for n, rate in last.items() if n.startswith("learning_rate") and not rate):
-            first = bisect_left(range(num_steps), True, key=lambda step: rates.at(step)[name] == 0)
-            if num_steps - first > num_steps / 100:
-                lines.append(
-                    f"{role}_optimizer: {name} is 0 from step {first:,} on, and num_steps = {num_steps:,}"
-                )
-    return lines
 
 
 def check_metrics(experiment: Experiment) -> dict[str, AnyMetric]:
@@ -287,33 +229,6 @@ def trace_networks(experiment: Experiment) -> Pair[Any]:
         raise UsageError(
             f"the networks cannot be initialised: {parts.reason(error) or describe(error)}"
         ) from error
-
-
-def precision_warnings(experiment: Experiment) -> list[str]:
-    """Returns a line for each network that computes in float32 nevertheless, and for a slow device."""
-    config, game, shape = experiment.config, experiment.game, experiment.dataset.shape
-    if config.precision == "float32":
-        return []
-    inputs = {
-        "generator": jnp.zeros([1, config.latent_dim]),
-        "discriminator": jnp.zeros([1, *shape]),
-    }
-    labels, lines = jnp.zeros([1], jnp.int32), []
-    networks = trace_networks(experiment)
-    for role in ROLES:
-        network, (params, variables) = getattr(game, role), networks.of(role)
-        variables = network_variables(variables)
-        apply = partial(network.apply, train=True, mutable=list(variables))
-        types = product_types(apply, {"params": params, **variables}, inputs[role], labels)
-        if types and jnp.bfloat16 not in types:
-            lines.append(
-                f"{role} = {getattr(config, role)!r} computes in float32, whatever precision = "
-                f"{config.precision!r}: none of its layers has dtype=self.dtype"
-            )
-    on_cpu = experiment.mesh.devices.flat[0].platform == "cpu"
-    if on_cpu and (why := onednn.slow_bfloat16(experiment.mesh.size)) is not None:
-        lines.append(f"precision = {config.precision!r}: {why}")
-    return lines
 
 
 def check_optimizers(experiment: Experiment, networks: Pair[Any]) -> None:
