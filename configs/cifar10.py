@@ -1,12 +1,16 @@
-"""CIFAR-10, 32x32 in colour, unconditional: an SN-DCGAN with the hinge loss.
+"""CIFAR-10, 32x32 in colour, by class: an SN-DCGAN with the hinge loss, for two CPU cores.
 
     python scripts/prepare_data.py --dataset cifar10
     python scripts/train.py --config configs/cifar10.py --workdir runs/cifar10
 
-The first command downloads the dataset, or reads the published files in `--raw_dir`. The recipe is
-meant for a GPU and has not been run to its end: two cores of a 2.6 GHz Xeon make about four steps a
-second, so that 50,000 steps would take three and a half hours. After 3,000 steps, without flips, the
-samples were soft patches in the colours of photos, with skies and grounds but no objects yet.
+The first command downloads the dataset, or reads the published files in `--raw_dir`. The second takes about 70
+minutes on two cores of an AMD EPYC, by the time of a step (0.14 s); it was not yet run to its end. In width 32, 9,000
+such steps (the rate falling from 4,500 on) had an FID of 5.0 from one seed, in the features of CIFAR-10's classifier and
+with 10,000 samples (10,000 real test images: 0.18). Alternation, optimism and `b1=0` are each worth much here: after 3,000
+steps of that, one seed each, the FID is 34; simultaneous 61; Adam 50; Adam with `b1=0.5` 88.
+
+For the first 1,000 steps the losses stand still, at 2.0 and near 0: that passes. The learning rate is constant for half
+of the run and then falls to 0: for another `num_steps`, change the 15,000 too.
 """
 
 from ml_collections import ConfigDict
@@ -16,16 +20,16 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.dataset = "cifar10"
     config.data_augmentation = "flip"
-    config.generator = "dcgan(width=64)"
-    config.discriminator = "dcgan(width=64, norm='spectral')"
+    config.generator = "dcgan(width=48, conditional=True)"
+    config.discriminator = "dcgan(width=48, norm='spectral', conditional=True)"
     config.loss = "hinge"
-    config.generator_optimizer = "optimistic_adam(2e-4, b1=0.5)"
-    config.discriminator_optimizer = "optimistic_adam(2e-4, b1=0.5)"
-    config.dynamics = "simultaneous"
+    optimizer = "optimistic_adam(linear_schedule(1e-3, 0.0, 15_000, 15_000), b1=0.0)"
+    config.generator_optimizer = config.discriminator_optimizer = optimizer
+    config.dynamics = "alternating"
     config.averaging = "ema(decay=0.999)"
     config.batch_size = 64
     config.latent_dim = 128
-    config.num_steps = 50_000
+    config.num_steps = 30_000
     config.log_every_steps = 200
     config.sample_every_steps = 1_000
     config.checkpoint_every_steps = 1_000

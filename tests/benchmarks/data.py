@@ -30,7 +30,7 @@ from gan import config_files
 from gan.data import batch_at
 from gan.data.placement import Placement
 from gan.trainers.experiment import Experiment, build
-from tests.benchmarks import PLAIN_MNIST
+from tests.benchmarks import PLAIN
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _NUM_PHOTOS = 10_000
@@ -74,7 +74,7 @@ def main() -> None:
 def report(root: pathlib.Path, name: str, prepared: Cost, changes: dict[str, str]) -> None:
     """Trains shortly with a config, and prints a line of the table."""
     workdir = pathlib.Path(tempfile.mkdtemp(dir=root))
-    changes = (PLAIN_MNIST if name == "mnist" else {}) | changes
+    changes = PLAIN[name] | changes
     short = {"num_steps": "60", "log_every_steps": "20", "sample_every_steps": "0"} | changes
     trained = run(
         "train.py", "--config", _ROOT / "configs" / f"{name}.py", "--workdir", workdir,

@@ -23,7 +23,7 @@ from gan.config import TrainConfig
 from gan.trainers import train_step
 from gan.trainers.experiment import build
 from gan.trainers.train import train
-from tests.benchmarks import PLAIN_MNIST
+from tests.benchmarks import PLAIN
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--data_dir", help="the folder in which TFDS prepared MNIST")
     parser.add_argument("--pairs", type=int, default=30)
     flags = parser.parse_args()
-    overrides = PLAIN_MNIST | ({"data_dir": flags.data_dir} if flags.data_dir else {})
+    overrides = PLAIN["mnist"] | ({"data_dir": flags.data_dir} if flags.data_dir else {})
     loaded = config_files.load(_ROOT / "configs" / "mnist.py", overrides)
     with tempfile.TemporaryDirectory() as folder:
         ratios = saving(loaded, folder, flags.pairs)
