@@ -3,14 +3,13 @@
     python scripts/prepare_data.py --dataset cifar10
     python scripts/train.py --config configs/cifar10.py --workdir runs/cifar10
 
-The first command downloads the dataset, or reads the published files in `--raw_dir`. The second takes about 70
-minutes on two cores of an AMD EPYC, by the time of a step (0.14 s); it was not yet run to its end. In width 32, 9,000
-such steps (the rate falling from 4,500 on) had an FID of 5.0 from one seed, in the features of CIFAR-10's classifier and
-with 10,000 samples (10,000 real test images: 0.18). Alternation, optimism and `b1=0` are each worth much here: after 3,000
-steps of that, one seed each, the FID is 34; simultaneous 61; Adam 50; Adam with `b1=0.5` 88.
+The first command downloads the dataset, or reads the published files in `--raw_dir`. The second takes 65 to 80
+minutes on two cores of an AMD EPYC, by the time of a step (0.13 to 0.16 s, without oneDNN); it was not yet run to its
+end. docs/results.md has what was tried, and how far it came: in width 32, after 9,000 steps, an FID of 5.0 in the
+features of CIFAR-10's classifier, with 10,000 samples (10,000 real test images: 0.18).
 
-For the first 1,000 steps the losses stand still, at 2.0 and near 0: that passes. The learning rate is constant for half
-of the run and then falls to 0: for another `num_steps`, change the 15,000 too.
+For the first 1,000 steps the losses stand still, at 2.0 and near 0: that passes. The learning rate
+is constant for half of the run and then falls to 0: for another `num_steps`, change the 15,000 too.
 """
 
 from ml_collections import ConfigDict

@@ -3,8 +3,8 @@
     python scripts/prepare_data.py --dataset cifar10
     python scripts/train.py --config configs/cifar10_unconditional.py --workdir runs/cifar10_unconditional
 
-It also suits pictures of your own, which need no classes (docs/data.md). Ours: not yet run to its end. A step costs what it
-does by class.
+It also suits pictures of your own, which need no classes (docs/data.md). Ours: not yet run to its end;
+after 3,000 steps of 0.13 s (two cores of an AMD EPYC, without oneDNN) the samples were varied scenes without clear objects.
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,7 @@
 r"""Measures how fast recipes train here: images per second, fraction of the peak, start-up time.
 
 python scripts/benchmark.py --config digits
-python scripts/benchmark.py --config cifar10_unconditional --noise --against pytorch --json cifar10.json
+python scripts/benchmark.py --config cifar10_dcgan --noise --against pytorch --json cifar10.json
 python scripts/benchmark.py --config digits --config.precision=bfloat16 --against precision=float32
 python scripts/benchmark.py --config all --noise --step_only --rounds 3 --config.batch_size=8
 

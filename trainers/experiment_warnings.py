@@ -86,7 +86,8 @@ def _schedule_warnings(experiment: Experiment) -> list[str]:
             first = bisect_left(range(num_steps), True, key=lambda step: rates.at(step)[name] == 0)
             if num_steps - first > num_steps / 100:
                 lines.append(
-                    f"{role}_optimizer: {name} is 0 from step {first:,} on, and num_steps = {num_steps:,}"
+                    f"{role}_optimizer: {name} is 0 from step {first:,} on, and num_steps = {num_steps:,}: "
+                    f"nothing is learned there; make its schedule as long as the run"
                 )
     return lines
 

@@ -16,12 +16,9 @@ SCHEDULES: Registry[Schedule] = Registry("PyTorch schedule", Callable)
 
 
 @SCHEDULES.register("linear_schedule")
-def linear_schedule(
-    init_value: float, end_value: float, transition_steps: int, transition_begin: int = 0
-) -> Schedule:
+def linear_schedule(init_value: float, end_value: float, transition_steps: int) -> Schedule:
     def schedule(step: int) -> float:
-        ratio = min(max(step - transition_begin, 0) / transition_steps, 1.0)
-        return init_value + (end_value - init_value) * ratio
+        return init_value + (end_value - init_value) * min(step / transition_steps, 1.0)
 
     return schedule
 
