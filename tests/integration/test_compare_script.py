@@ -1,6 +1,7 @@
 """`scripts/compare.py` as a user runs it."""
 
 import csv
+import dataclasses
 import functools
 import json
 import os
@@ -9,6 +10,7 @@ from unittest import mock
 
 import pytest
 
+from gan.config import from_mapping
 from gan.errors import NotFiniteError, RunError
 from gan.trainers.comparison import runs, timing
 from gan.trainers.comparison.timing import seconds_per_step
@@ -171,6 +173,11 @@ def test_times_are_of_the_same_configs_or_measured_again(finished, tmp_path):
     report = json.loads((finished[0] / "comparison.json").read_text())
     for name, windows in known["seconds"].items():
         assert report["methods"][name]["seconds_per_step"] == sorted(windows)[1]
+    configs = {name: from_mapping(known["configs"][name]) for name in known["configs"]}
+    moved = {name: dataclasses.replace(own, data_dir="elsewhere") for name, own in configs.items()}
+    assert seconds_per_step(moved, path, measure=False).keys() == known["seconds"].keys()
+    others = {name: dataclasses.replace(own, batch_size=7) for name, own in configs.items()}
+    assert seconds_per_step(others, path, measure=False) == {}
     for damage in (
         "",
         "[]",

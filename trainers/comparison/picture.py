@@ -30,7 +30,8 @@ def draw(
 ) -> None:
     """Draws the mean score of each method against what it has cost.
 
-    Each dynamics has a panel, in which the baseline is black and all other methods are grey.
+    Each dynamics has a panel, in which the baseline is black and all other methods are grey. Over the
+    steps of a method that is alone stand the minutes that they take.
 
     Args:
       path: The file.
@@ -54,7 +55,8 @@ def draw(
     for axes, (dynamics, own) in zip(grid, panels.items(), strict=False):
         for row in rows:
             if row.result.method.name == baseline:
-                _draw_method(axes, row, score, match, f"baseline: {baseline}", _BLACK)
+                label = f"baseline: {baseline}" if len(rows) > 1 else baseline
+                _draw_method(axes, row, score, match, label, _BLACK)
             elif row in own:
                 _draw_method(axes, row, score, match, _label(row), looks[_label(row)])
             else:
@@ -66,6 +68,8 @@ def draw(
         axes.set_visible(False)
     grid[0].locator_params(axis="x", nbins=5)
     _set_scale(grid[0], rows, score, match)
+    if len(rows) == 1 and match == "steps":
+        _add_minutes(grid[0], rows[0].result.seconds)
     better = "higher" if score.higher_is_better else "lower"
     num_seeds = max(len(row.result.reported) for row in rows)
     figure.supxlabel(match, fontsize=10)
@@ -74,6 +78,14 @@ def draw(
     figure.suptitle(f"{title}: {what}", fontsize=11)
     with replacing(path) as beside:
         figure.savefig(beside, format="png")
+
+
+def _add_minutes(axes: Any, seconds_per_step: float | None) -> None:
+    """Shows above an axis of steps what they take, if that was measured."""
+    if seconds_per_step:
+        minutes = seconds_per_step / 60
+        above = axes.secondary_xaxis("top", (lambda x: x * minutes, lambda x: x / minutes))
+        above.set_xlabel("minutes", fontsize=9)
 
 
 _BLACK = {"color": "black", "linestyle": "-", "linewidth": 1.0}

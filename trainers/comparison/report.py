@@ -98,16 +98,23 @@ def _caption(found: Found, rows: Sequence[Row]) -> str:
         f"{found.config.dataset}: {score.name} ({direction} is better) of "
         f"{found.config.eval_num_images:,} samples, {_count(design.num_seeds, 'seed')}"
     )
-    grid = ", ".join(f"{rate:g}" for rate in design.learning_rates)
-    tuned = f"learning rate {grid}"
-    if len(design.learning_rates) > 1:
-        others = _count(design.num_tuning_seeds, "other seed")
-        tuned = f"learning rates: the best of {grid} on {others}"
     statistics = (
         f"mean [95% bootstrap interval]; better: how often a run is better than one of "
         f"{found.baseline(rows)}"
     )
-    return "\n".join([what, tuned, _matched(found, rows, design.match), statistics])
+    return "\n".join([what, _tuned(found), _matched(found, rows, design.match), statistics])
+
+
+def _tuned(found: Found) -> str:
+    """Says where the learning rates are from."""
+    design = found.design
+    if all(own.rate is None for own in found.results):
+        return "learning rates: each method's own"
+    grid = ", ".join(f"{rate:g}" for rate in design.learning_rates)
+    if len(design.learning_rates) == 1:
+        return f"learning rate {grid}"
+    others = _count(design.num_tuning_seeds, "other seed")
+    return f"learning rates: the best of {grid} on {others}"
 
 
 def _count(number: int, what: str) -> str:

@@ -1,6 +1,7 @@
 """How long a step of each method takes, measured in turns: a machine is slower at times."""
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 import statistics
@@ -70,13 +71,16 @@ def seconds_per_step(
 
     Args:
       configs: Each method's config; all have the same data.
-      path: A file that keeps the measurement of these configs.
+      path: A file that keeps the measurement of these configs, wherever their data are.
       measure: Whether to measure where the file does not have it.
 
     Returns:
       Seconds by method; none where they are not known.
     """
-    asked = {name: json.loads(to_json(config)) for name, config in configs.items()}
+    anywhere = {
+        name: dataclasses.replace(config, data_dir=None) for name, config in configs.items()
+    }
+    asked = {name: json.loads(to_json(config)) for name, config in anywhere.items()}
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = read_json(path, follow=False)
         if known["configs"] == asked and matches(known["seconds"], dict[str, list[float]]):
