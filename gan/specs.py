@@ -137,8 +137,11 @@ def _spec(node: ast.expr, text: str) -> Spec:
                     raise UsageError(f"{brief(text)}: argument {brief(name)} is given twice")
             args = tuple(_value(arg, text) for arg in node.args)
             return Spec(node.func.id, args, tuple((str(name), value) for name, value in keywords))
-    part = ast.unparse(node)
-    raise UsageError(f"{brief(text)}: {brief(part)} is not 'name' or 'name(arguments)'")
+    part, hint = ast.unparse(node), ""
+    if isinstance(node, ast.Tuple):
+        several = tuple(map(ast.unparse, node.elts))
+        hint = f"; where several are accepted, each is in quotes: {brief(several)}"
+    raise UsageError(f"{brief(text)}: {brief(part)} is not 'name' or 'name(arguments)'{hint}")
 
 
 def _value(node: ast.expr, text: str) -> Any:

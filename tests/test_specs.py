@@ -84,6 +84,7 @@ def test_a_word_that_python_keeps_for_itself_is_a_name():
         ("sgd(1e400)", "numbers must be at most 3.4e\\+38, given 1e309"),
         ("sgd(-1e39)", "numbers must be at most"),
         ("sgd((1, [1e400]))", "numbers must be at most"),
+        (", ".join("a" * 3_000), "each is in quotes"),
     ],
 )
 def test_what_is_too_large_is_refused_in_a_short_line(text, words):
@@ -91,6 +92,12 @@ def test_what_is_too_large_is_refused_in_a_short_line(text, words):
         parse(text)
     assert len(str(error.value)) < 1_000
     assert "\n" not in str(error.value)
+
+
+def test_several_in_one_text_are_refused_with_how_to_write_them():
+    with pytest.raises(UsageError) as error:
+        parse("r1(0.5), r2(weight=0.5)")
+    assert str(error.value).endswith("in quotes: ('r1(0.5)', 'r2(weight=0.5)')")
 
 
 def test_twenty_specs_within_one_another():
