@@ -5,7 +5,7 @@
 
 The first command downloads the data, or reads the four published IDX files in `--raw_dir`, gzipped or not.
 It follows no paper, so that there is no published score to reach; ours: not yet run. A step costs
-what it does for MNIST, of which 10,000 take 9.2 minutes on two cores of an AMD EPYC, by the time of a step.
+what it does for MNIST, of which 10,000 take 8.8 minutes on two cores of an AMD EPYC, by the time of a step.
 docs/evaluation.md says how to score it.
 """
 

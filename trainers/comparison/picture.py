@@ -129,7 +129,12 @@ def _draw_method(
 
 def _set_scale(axes: Any, rows: Sequence[Row], score: Score, match: Match) -> None:
     """Makes the axis of the scores logarithmic where they are positive and of a wide range."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     means = np.concatenate([_curve(row.result, score, match)[1] for row in rows])
     means = means[np.isfinite(means)]
     if len(means) and means.min() > 0 and means.max() > _LOG_FROM * means.min():
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
