@@ -2,9 +2,10 @@
 
     python scripts/train.py --config configs/gaussians.py --workdir runs/gaussians
 
-Training took 54 s on two cores of a 2.6 GHz Xeon (240 steps a second). `eval/modes_covered` is 8 from
-step 4,000 on. At the end 88% of the generated points are within three standard deviations of a mode,
-and the KL divergence of the modes' shares from the uniform distribution is 0.002.
+Training took 58 s on one core of an AMD EPYC. `eval/modes_covered` is 8 from step 3,000 on. At the end
+95% of the generated points are within three standard deviations of a mode, and the KL divergence of the
+modes' shares from the uniform distribution is 0.0009, which is what 2,500 points drawn from the data have
+too (0.0014 in the mean). The optimizer and the dynamics are those that did best in docs/dynamics.md.
 """
 
 from ml_collections import ConfigDict
@@ -17,9 +18,9 @@ def get_config() -> ConfigDict:
     config.discriminator = "mlp(width=128, depth=3)"
     config.loss = "non_saturating"
     config.regularizers = ("r1(weight=0.1)",)
-    config.generator_optimizer = "optimistic_adam(cosine_decay_schedule(1e-3, 10_000), b1=0.5)"
-    config.discriminator_optimizer = "optimistic_adam(cosine_decay_schedule(1e-3, 10_000), b1=0.5)"
-    config.dynamics = "simultaneous"
+    config.generator_optimizer = "optimistic_adam(cosine_decay_schedule(2e-3, 10_000), b1=0.0)"
+    config.discriminator_optimizer = "optimistic_adam(cosine_decay_schedule(2e-3, 10_000), b1=0.0)"
+    config.dynamics = "alternating"
     config.averaging = "ema(decay=0.999)"
     config.batch_size = 256
     config.latent_dim = 16

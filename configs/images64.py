@@ -14,7 +14,8 @@ Where it differs:
 - images are mirrored, which is `--mirror=1` there; text in them is then mirrored too;
 - 50,000 steps are 1.6 million images, there 25 million are the default.
 
-The authors publish no score at this size. Ours: not yet run.
+The authors publish no score at this size. Ours: not yet run to its end; half as wide and for 4,000 steps, 55 minutes on
+one core, docs/tutorial.md has it on photos cut to squares, with its samples.
 On two cores of an AMD EPYC a step took 0.83 s (0.74 to 0.94, `scripts/benchmark.py --config images64 --noise --step_only
 --rounds 4`), so that 50,000 would take 11 hours and a half, and its compilation 66 s.
 """
