@@ -5,7 +5,7 @@
 Training took 58 s on one core of an AMD EPYC. `eval/modes_covered` is 8 from step 3,000 on. At the end
 95% of the generated points are within three standard deviations of a mode, and the KL divergence of the
 modes' shares from the uniform distribution is 0.0009, which is what 2,500 points drawn from the data have
-too (0.0014 in the mean). The optimizer and the dynamics are those that did best in docs/dynamics.md.
+too (0.0014 in the mean). The optimizer and the dynamics are the first of a near tie in docs/dynamics.md.
 """
 
 from ml_collections import ConfigDict

@@ -14,7 +14,7 @@ _VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}
 
 
 def describe() -> str:
-    """Returns how many devices there are of what kind; of a CPU, its cores and the widest vectors."""
+    """Returns how many devices there are of what kind; of a CPU, the cores to use and its widest vectors."""
     device = jax.devices()[0]
     if device.platform != "cpu":
         return f"{jax.device_count()} x {device.device_kind}"
@@ -25,4 +25,12 @@ def describe() -> str:
             name = found[1]
         widest = next((own for flag, own in _VECTORS.items() if flag in text.split()), None)
         vectors = f" ({widest})" if widest else ""
-    return f"{os.cpu_count()} cores of {name}{vectors}"
+    cores = num_cores()
+    return f"{cores} core{'s' * (cores > 1)} of {name}{vectors}"
+
+
+def num_cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

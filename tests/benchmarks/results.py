@@ -136,7 +136,8 @@ def _caption(content: dict[str, Any]) -> str:
         f"{config['dataset']}, {protocol['score']['name']} ({direction} is better) of "
         f"{config['eval_num_images']:,} samples, {len(seeds)} seeds, {protocol['machine']}; {table['cost']}."
     )
-    if len(protocol["learning_rates"]) > 1:
+    tuned = any(method["learning_rate"] is not None for method in content["methods"].values())
+    if tuned and len(protocol["learning_rates"]) > 1:
         steps = protocol["tuning_steps"] or config["num_steps"]
         grid = ", ".join(f"{rate:g}" for rate in protocol["learning_rates"])
         count = len(protocol["tuning_seeds"])

@@ -14,6 +14,7 @@ from gan.checkpoints import Checkpoints
 from gan.config import TrainConfig
 from gan.data import Examples
 from gan.errors import Stopped, describe
+from gan.machine import num_cores
 from gan.memory import check_fits, device_memory, tree_bytes
 from gan.models import onednn
 from gan.preemption import Stop
@@ -126,7 +127,7 @@ class Plan:
         """Trains them: see `train_members`."""
         watched = Stop() if stop is None else stop
         results: dict[pathlib.Path, Exception | None] = dict.fromkeys(self.paths)
-        with onednn.limit_threads(max(1, _cores() // max(1, len(self.paths)))):
+        with onednn.limit_threads(max(1, num_cores() // max(1, len(self.paths)))):
             for jobs, workers in self.rounds:
                 results |= _train_round(jobs, workers, watched)
         for error in results.values():
@@ -202,14 +203,7 @@ def side_by_side(experiments: Collection[Experiment]) -> int:
     """
     if any(own.mesh.size > 1 or own.mesh.devices.flat[0].platform != "cpu" for own in experiments):
         return 1
-    return max(1, min(_cores(), len(experiments)))
-
-
-def _cores() -> int:
-    """Returns how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return max(1, min(num_cores(), len(experiments)))
 
 
 def _check_memory(experiment: Experiment, runs: int) -> None:
